@@ -1,0 +1,384 @@
+//! Turns argv into options as typed, and the table of options into the help.
+
+use crate::model::error::Fatal;
+use crate::model::text::Quoted;
+use clap::builder::ValueParser;
+use clap::error::{ContextKind, ContextValue, ErrorKind};
+use clap::{Arg, ArgAction, ArgMatches, Command};
+use std::ffi::OsString;
+
+/// What the command line holds.
+pub(crate) enum Typed {
+    /// Text for stdout: the help or the version.
+    Text(String),
+    Options(ArgMatches),
+}
+
+/// How often an option may stand, and whether it takes a value.
+#[derive(Clone, Copy, Eq, PartialEq)]
+enum Takes {
+    Nothing,
+    /// One value; given twice it is a usage error.
+    One(&'static str),
+    /// A value each time.
+    Many(&'static str),
+}
+
+/// One option: its short and long name (either may be missing), what it takes, its line in the help.
+struct Spec {
+    short: char,
+    long: &'static str,
+    takes: Takes,
+    help: &'static str,
+}
+
+/// No short name.
+const NONE: char = '\0';
+
+const fn spec(short: char, long: &'static str, takes: Takes, help: &'static str) -> Spec {
+    Spec {
+        short,
+        long,
+        takes,
+        help,
+    }
+}
+
+use Takes::{Many, Nothing, One};
+
+/// Every option, in the sections and order of the help and the manual.
+const SECTIONS: &[(&str, &[Spec])] = &[
+    (
+        "Listening",
+        &[
+            spec('t', "tcp", Many("ADDR"), "TCP listener on [HOST:]PORT"),
+            spec('u', "udp", Many("ADDR"), "UDP socket on [HOST:]PORT"),
+            spec(
+                'i',
+                "inet",
+                Many("ADDR"),
+                "internet socket of the style -s or -d",
+            ),
+            spec(
+                'l',
+                "unix",
+                Many("PATH"),
+                "unix socket at PATH or @NAME (also -x)",
+            ),
+            spec(
+                's',
+                "stream",
+                Nothing,
+                "-i and -l are stream sockets [this]",
+            ),
+            spec('d', "datagram", Nothing, "-i and -l are datagram sockets"),
+            spec(NONE, "seqpacket", Nothing, "-l is a seqpacket socket"),
+            spec('4', "ipv4", Nothing, "IPv4 only"),
+            spec('6', "ipv6", Nothing, "IPv6 only"),
+            spec(
+                NONE,
+                "adopt",
+                Many("WHAT"),
+                "take stdin, fd:N, s6[:ID] or listen-fds[:NAME]",
+            ),
+            spec('0', "", Nothing, "the same as --adopt stdin"),
+            spec(NONE, "no-adopt", Nothing, "ignore LISTEN_FDS"),
+            spec('b', "backlog", One("N"), "clients that may wait [4096]"),
+            spec(
+                'n',
+                "nodelay",
+                Nothing,
+                "TCP_NODELAY on every TCP connection",
+            ),
+            spec(
+                NONE,
+                "mode",
+                One("OCTAL"),
+                "mode of unix socket files [umask]",
+            ),
+            spec(
+                NONE,
+                "owner",
+                One("USER[:GROUP]"),
+                "owner of unix socket files [caller]",
+            ),
+            spec(
+                '1',
+                "print-port",
+                Nothing,
+                "print the port of every internet socket",
+            ),
+        ],
+    ),
+    (
+        "Serving",
+        &[
+            spec(
+                'c',
+                "max-connections",
+                One("N"),
+                "children at once; more clients wait [no limit]",
+            ),
+            spec(
+                'e',
+                "stderr-to-client",
+                Nothing,
+                "the child's stderr is the connection too",
+            ),
+        ],
+    ),
+    (
+        "Program",
+        &[
+            spec(NONE, "proto", One("NAME"), "the value of PROTO"),
+            spec(NONE, "tcp6", Nothing, "PROTO is TCP6 on IPv6 connections"),
+        ],
+    ),
+    (
+        "Running",
+        &[
+            spec(
+                'v',
+                "verbose",
+                Nothing,
+                "log every connection; -vv: also what skd does",
+            ),
+            spec('q', "quiet", Nothing, "log fatal errors only"),
+            spec(
+                NONE,
+                "check",
+                Nothing,
+                "read everything, bind and start nothing",
+            ),
+            spec('h', "help", Nothing, "print this help"),
+            spec('V', "version", Nothing, "print the version"),
+        ],
+    ),
+];
+
+/// The name of `-0`, the one option without a long form.
+pub(crate) const ADOPT_STDIN: &str = "0";
+
+/// The name of the words behind the options: PROG and its arguments.
+pub(crate) const PROG: &str = "PROG";
+
+/// Reads argv without its first word, as getopt_long(3) does that stops at the first word that is no option.
+///
+/// # Errors
+/// A usage error that names the option.
+pub(crate) fn parse(words: Vec<OsString>) -> Result<Typed, Fatal> {
+    let all = std::iter::once(OsString::from("skd")).chain(words);
+    match command().try_get_matches_from(all) {
+        Ok(matches) => Ok(Typed::Options(matches)),
+        Err(error) => match error.kind() {
+            ErrorKind::DisplayHelp => Ok(Typed::Text(help())),
+            ErrorKind::DisplayVersion => Ok(Typed::Text(
+                concat!("skd ", env!("CARGO_PKG_VERSION"), "\n").into(),
+            )),
+            _ => Err(Fatal::usage(complaint(&error))),
+        },
+    }
+}
+
+fn command() -> Command {
+    let specs = SECTIONS.iter().flat_map(|(_, specs)| specs.iter());
+    let prog = Arg::new(PROG)
+        .num_args(1..)
+        .trailing_var_arg(true)
+        .value_parser(ValueParser::os_string());
+    Command::new("skd")
+        .no_binary_name(false)
+        .disable_help_flag(true)
+        .disable_version_flag(true)
+        .version(env!("CARGO_PKG_VERSION"))
+        .args(specs.map(argument))
+        .arg(prog)
+}
+
+fn argument(spec: &Spec) -> Arg {
+    let named = if spec.long.is_empty() {
+        Arg::new(ADOPT_STDIN)
+    } else {
+        Arg::new(spec.long).long(spec.long)
+    };
+    let named = if spec.short == NONE {
+        named
+    } else {
+        named.short(spec.short)
+    };
+    let named = if spec.long == "unix" {
+        named.short_alias('x')
+    } else {
+        named
+    };
+    match (spec.takes, spec.long) {
+        (Nothing, "help") => named.action(ArgAction::Help),
+        (Nothing, "version") => named.action(ArgAction::Version),
+        (Nothing, _) => named.action(ArgAction::Count),
+        (One(_), _) => named
+            .action(ArgAction::Set)
+            .value_parser(ValueParser::os_string())
+            .allow_hyphen_values(true),
+        (Many(_), _) => named
+            .action(ArgAction::Append)
+            .value_parser(ValueParser::os_string())
+            .allow_hyphen_values(true),
+    }
+}
+
+/// clap's error in one line of ours.
+fn complaint(error: &clap::Error) -> String {
+    let word = |kind| match error.get(kind) {
+        Some(ContextValue::String(text)) => Some(option_name(text)),
+        _ => None,
+    };
+    let option = word(ContextKind::InvalidArg).unwrap_or_else(|| "a word".into());
+    match error.kind() {
+        ErrorKind::UnknownArgument => format!("there is no option {}", Quoted(option.as_bytes())),
+        ErrorKind::InvalidValue => format!("{option}: a value is missing"),
+        ErrorKind::ArgumentConflict => format!("{option}: given more than once"),
+        ErrorKind::TooManyValues | ErrorKind::WrongNumberOfValues => {
+            format!("{option}: takes no value")
+        }
+        kind => kind
+            .as_str()
+            .unwrap_or("the command line cannot be read")
+            .to_owned(),
+    }
+}
+
+/// `--backlog` out of clap's `--backlog <N>`.
+fn option_name(shown: &str) -> String {
+    let name = shown.split(' ').next().unwrap_or(shown);
+    name.trim_end_matches("...").to_owned()
+}
+
+/// The help: sections as in the manual, one line an option, at most 80 columns.
+fn help() -> String {
+    let mut text = String::from(
+        "Usage: skd [OPTION]... [--] PROG [ARG]...\n\
+         Serve PROG on sockets: run it for every connection, the connection on its stdin\n\
+         and stdout, the peer in its environment. Without a socket, become PROG.\n",
+    );
+    for (title, specs) in SECTIONS {
+        text.push_str(&format!("\n{title}:\n"));
+        for spec in *specs {
+            let short = match (spec.short, spec.long) {
+                (NONE, _) => String::new(),
+                (short, "") => format!("-{short}  "),
+                (short, _) => format!("-{short}, "),
+            };
+            let long = if spec.long.is_empty() {
+                String::new()
+            } else {
+                format!("--{}", spec.long)
+            };
+            let value = match spec.takes {
+                Nothing => String::new(),
+                One(value) | Many(value) => format!(" {value}"),
+            };
+            let many = if matches!(spec.takes, Many(_)) {
+                " *"
+            } else {
+                ""
+            };
+            text.push_str(&format!(
+                "{:>6}{:<24} {}{many}\n",
+                short,
+                format!("{long}{value}"),
+                spec.help
+            ));
+        }
+    }
+    text.push_str("\n* may be given several times. The manual is skd(8).\n");
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn options(words: &[&str]) -> ArgMatches {
+        match parse(words.iter().map(OsString::from).collect()) {
+            Ok(Typed::Options(matches)) => matches,
+            Ok(Typed::Text(text)) => panic!("{text}"),
+            Err(fatal) => panic!("{}", fatal.text),
+        }
+    }
+
+    fn prog(words: &[&str]) -> Vec<String> {
+        let matches = options(words);
+        let prog = matches.get_many::<OsString>(PROG).unwrap_or_default();
+        prog.map(|word| word.to_string_lossy().into_owned())
+            .collect()
+    }
+
+    #[test]
+    fn the_table_is_one_that_clap_takes() {
+        command().debug_assert();
+    }
+
+    #[test]
+    fn every_line_of_the_help_fits_eighty_columns() {
+        for line in help().lines() {
+            assert!(line.len() <= 80, "{line}");
+        }
+    }
+
+    #[test]
+    fn options_end_at_the_first_word_that_is_none() {
+        let table: &[(&[&str], &[&str])] = &[
+            (
+                &["-t", "80", "cat", "-n", "--help", "-V"],
+                &["cat", "-n", "--help", "-V"],
+            ),
+            (&["-vt", "3000", "--", "-odd", "-v"], &["-odd", "-v"]),
+            (&["-t80", "cat", "--", "x"], &["cat", "--", "x"]),
+            (&["-t", "80", "cat", "-1"], &["cat", "-1"]),
+            (&["-", "x"], &["-", "x"]),
+            (&["-1"], &[]),
+        ];
+        for (words, rest) in table {
+            assert_eq!(prog(words), *rest, "{words:?}");
+        }
+    }
+
+    #[test]
+    fn wrong_words_are_named() {
+        let table: &[(&[&str], &str)] = &[
+            (&["--bogus", "cat"], "there is no option \"--bogus\""),
+            (&["-Z", "cat"], "there is no option \"-Z\""),
+            (&["-vZ", "cat"], "there is no option \"-Z\""),
+            (&["-w", "cat"], "there is no option \"-w\""),
+            (&["--verb", "cat"], "there is no option \"--verb\""),
+            (&["--bo\ngus"], "there is no option \"--bo?gus\""),
+            (&["-t"], "--tcp: a value is missing"),
+            (
+                &["-b", "1", "-b", "2", "cat"],
+                "--backlog: given more than once",
+            ),
+            (&["--no-adopt=x", "cat"], "--no-adopt: takes no value"),
+        ];
+        for (words, text) in table {
+            let Err(fatal) = parse(words.iter().map(OsString::from).collect()) else {
+                panic!("{words:?}")
+            };
+            assert_eq!(fatal.text, *text, "{words:?}");
+        }
+    }
+
+    #[test]
+    fn help_and_version_win_over_what_is_behind_them() {
+        for words in [vec!["-h", "--bogus"], vec!["-t", "80", "-h"], vec!["-vh"]] {
+            let Ok(Typed::Text(text)) = parse(words.into_iter().map(OsString::from).collect())
+            else {
+                panic!()
+            };
+            assert!(text.starts_with("Usage: skd "));
+        }
+        let Ok(Typed::Text(text)) = parse(vec!["-V".into(), "-t".into()]) else {
+            panic!()
+        };
+        assert_eq!(text, concat!("skd ", env!("CARGO_PKG_VERSION"), "\n"));
+    }
+}

@@ -1,0 +1,31 @@
+//! Turns what was asked for, as text, into what is meant; pure: no file, clock, environment or descriptor.
+#![forbid(unsafe_code)]
+
+mod addr;
+mod cli;
+mod draft;
+mod number;
+mod sockets;
+
+use crate::model::error::Fatal;
+use crate::model::service::Run;
+use std::ffi::OsString;
+
+/// What a command line asks for.
+#[derive(Debug)]
+pub(crate) enum Asked {
+    /// `--help` or `--version`: this text on stdout, then exit code 0.
+    Text(String),
+    Run(Box<Run>),
+}
+
+/// Reads skd's own command line, without its first word.
+///
+/// # Errors
+/// A usage error that names the option and what was expected.
+pub(crate) fn read(words: Vec<OsString>) -> Result<Asked, Fatal> {
+    match cli::parse(words)? {
+        cli::Typed::Text(text) => Ok(Asked::Text(text)),
+        cli::Typed::Options(matches) => draft::meant(&matches).map(|run| Asked::Run(Box::new(run))),
+    }
+}

@@ -1,0 +1,91 @@
+//! Turns the options that name addresses into the sockets to make, in their order.
+
+use crate::config::addr;
+use crate::config::draft::{given, values};
+use crate::model::address::{Family, Host, Named, Style};
+use crate::model::error::Fatal;
+use clap::ArgMatches;
+
+/// The style of the `-i` and `-l` sockets.
+fn style(typed: &ArgMatches) -> Result<Style, Fatal> {
+    let any = |name: &'static str| values(typed, name).next().is_some();
+    let chosen = [
+        ("stream", Style::Stream),
+        ("datagram", Style::Datagram),
+        ("seqpacket", Style::SeqPacket),
+    ];
+    let mut chosen = chosen.into_iter().filter(|(name, _)| given(typed, name));
+    let (first, second) = (chosen.next(), chosen.next());
+    if let (Some((first, _)), Some((second, _))) = (first, second) {
+        return Err(Fatal::usage(format!(
+            "--{first} and --{second} exclude each other"
+        )));
+    }
+    let style = first.map_or(Style::Stream, |(_, style)| style);
+    let unless = |wrong: bool, text: &str| {
+        if wrong {
+            Err(Fatal::usage(text))
+        } else {
+            Ok(())
+        }
+    };
+    unless(
+        style == Style::Datagram && any("tcp"),
+        "--datagram and --tcp exclude each other",
+    )?;
+    unless(
+        style == Style::SeqPacket && any("inet"),
+        "--seqpacket is for --unix, not for --inet",
+    )?;
+    let chooses_nothing = !any("inet") && !any("unix");
+    unless(
+        first.is_some() && style == Style::Stream && any("udp") && chooses_nothing,
+        "--stream and --udp exclude each other",
+    )?;
+    unless(
+        style == Style::SeqPacket && (any("tcp") || any("udp")) && !any("unix"),
+        "--seqpacket is for --unix, not for --tcp or --udp",
+    )?;
+    Ok(style)
+}
+
+/// The named addresses in the order of the command line.
+pub(super) fn named(typed: &ArgMatches, family: Family) -> Result<Vec<Named>, Fatal> {
+    let style = style(typed)?;
+    let mut named = Vec::new();
+    for (name, option, style) in [
+        ("tcp", "--tcp", Style::Stream),
+        ("udp", "--udp", Style::Datagram),
+        ("inet", "--inet", style),
+    ] {
+        for (place, word) in values(typed, name) {
+            let (host, port) = addr::inet(option, word)?;
+            agree(option, &host, family)?;
+            named.push((place, Named::Inet { style, host, port }));
+        }
+    }
+    for (place, word) in values(typed, "unix") {
+        named.push((
+            place,
+            Named::Unix {
+                style,
+                name: addr::unix("--unix", word)?,
+            },
+        ));
+    }
+    named.sort_by_key(|(place, _)| *place);
+    Ok(named.into_iter().map(|(_, named)| named).collect())
+}
+
+/// An address of one family makes no sense under an option that allows just the other.
+fn agree(option: &str, host: &Host, family: Family) -> Result<(), Fatal> {
+    match (host, family) {
+        (Host::V4(ip), Family::V6) => Err(Fatal::usage(format!(
+            "{option}: {ip} is no IPv6 address, but --ipv6 is given"
+        ))),
+        (Host::V6(ip, _), Family::V4) => Err(Fatal::usage(format!(
+            "{option}: {ip} is no IPv4 address, but --ipv4 is given"
+        ))),
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,77 @@
+//! PROG: found once, while starting, and kept ready to run.
+
+use crate::launch::plan;
+use crate::model::error::Fatal;
+use crate::model::text::Quoted;
+use crate::sys::errno::Errno;
+use crate::sys::process::{self, PointerList};
+use crate::sys::spawn::Program;
+use std::ffi::{CString, OsStr, OsString};
+use std::os::unix::ffi::OsStrExt;
+use std::rc::Rc;
+
+/// A program's file and its words.
+#[derive(Debug)]
+pub(crate) struct Prog {
+    path: CString,
+    argv: Vec<CString>,
+}
+
+impl Prog {
+    /// Looks PROG up in `path` as execvp(3) does: the first file that can be executed.
+    ///
+    /// # Errors
+    /// 111: `unable to run "PROG": REASON`; a file that may not be executed is told of rather than none.
+    pub(crate) fn find(words: &[OsString], path: Option<&OsStr>) -> Result<Self, Fatal> {
+        let prog = words.first().map_or(OsStr::new(""), |word| word);
+        let mut reason = Errno::NOT_FOUND;
+        for path in plan::candidates(prog, path) {
+            match process::check_executable(&path) {
+                Ok(()) => {
+                    return Ok(Self {
+                        path,
+                        argv: plan::c_strings(words.iter().cloned()),
+                    });
+                }
+                Err(errno) if errno.says_nothing_is_there() => {}
+                Err(errno) => reason = errno,
+            }
+        }
+        Err(unable_to_run(prog, reason))
+    }
+
+    /// As what every child is started by; `environment` is what all of them get.
+    pub(crate) fn ready(self, environment: Vec<(OsString, OsString)>) -> Rc<Program> {
+        Rc::new(Program::new(
+            self.path,
+            self.argv,
+            plan::assignments(environment),
+        ))
+    }
+
+    /// execve(2) in our place; `more` are further variables, `NAME=VALUE` each ended by NUL.
+    ///
+    /// # Errors
+    /// It returns only on failure: 111.
+    pub(crate) fn become_it(&self, environment: Vec<(OsString, OsString)>, more: &[u8]) -> Fatal {
+        let mut variables = plan::assignments(environment);
+        variables.extend(
+            more.split(|byte| *byte == 0)
+                .filter(|text| !text.is_empty())
+                .filter_map(|text| CString::new(text).ok()),
+        );
+        let argv = PointerList::new(self.argv.iter().map(CString::as_c_str));
+        let envp = PointerList::new(variables.iter().map(CString::as_c_str));
+        let reason = process::become_program(&self.path, &argv, &envp);
+        unable_to_run(
+            self.argv
+                .first()
+                .map_or(OsStr::new(""), |word| OsStr::from_bytes(word.to_bytes())),
+            reason,
+        )
+    }
+}
+
+fn unable_to_run(prog: &OsStr, reason: Errno) -> Fatal {
+    Fatal::unable(format!("run {}", Quoted(prog.as_bytes())), reason)
+}

@@ -1,0 +1,127 @@
+//! From a listener to its connections, and to the first datagram that waits.
+
+use crate::listen::Listener;
+use crate::listen::adopt::{peer_of, place_of};
+use crate::model::address::{Place, unmapped};
+use crate::model::peer::Peer;
+use crate::sys::errno::Errno;
+use crate::sys::sockaddr::Meaning;
+use crate::sys::socket;
+use std::net::{IpAddr, SocketAddr};
+use std::os::fd::OwnedFd;
+use std::time::Duration;
+
+/// A connection, and the two ends of it.
+pub(crate) struct Arrival {
+    pub(crate) conn: OwnedFd,
+    pub(crate) peer: Peer,
+    /// The peer's address; of a unix socket it is its name, if it has one.
+    pub(crate) remote: Place,
+    pub(crate) local: Local,
+}
+
+/// A connection's local address.
+pub(crate) enum Local {
+    /// The listener's, which has just one.
+    Listeners,
+    Own(Place),
+    Unknown,
+}
+
+/// What came of asking a listener for a connection.
+pub(crate) enum Taken {
+    Arrival(Arrival),
+    /// Nobody waits; a client that was there may have gone, or another process may have taken it.
+    Nothing,
+    /// This client is gone, or unreachable: try the next.
+    Gone,
+    /// Something is missing, or wrong with the listener.
+    Trouble(Errno),
+}
+
+/// accept4(2), with its errors sorted as accept(2) advises.
+pub(crate) fn accept(listener: &Listener) -> Taken {
+    let (conn, address) = match socket::accept(listener) {
+        Ok(taken) => taken,
+        Err(errno) if errno == Errno::AGAIN => return Taken::Nothing,
+        Err(errno) if errno.is_of_network() => return Taken::Gone,
+        Err(errno) => return Taken::Trouble(errno),
+    };
+    let Some(remote) = place_of(&address) else {
+        return Taken::Gone;
+    };
+    let local = match listener.has_many_addresses {
+        false => Local::Listeners,
+        true => match socket::local_address(&conn)
+            .ok()
+            .and_then(|local| place_of(&local))
+        {
+            Some(local) => Local::Own(local),
+            None => Local::Unknown,
+        },
+    };
+    Taken::Arrival(Arrival {
+        peer: peer_of(&remote, &conn),
+        conn,
+        remote,
+        local,
+    })
+}
+
+/// The first datagram of a listener, looked at but not taken.
+pub(crate) struct Waiting {
+    /// Its sender, if it has an address.
+    pub(crate) sender: Option<Place>,
+    /// Where it was sent to, if that is known.
+    pub(crate) local_ip: Option<IpAddr>,
+    pub(crate) len: usize,
+    /// When the kernel received it: the same datagram has the same stamp, an equal one has another.
+    pub(crate) stamp: Option<Duration>,
+}
+
+/// Looks at the first datagram; `None` if there is none. The socket is as it was before, for a program to be given.
+///
+/// # Errors
+/// The socket's own trouble.
+pub(crate) fn look(listener: &Listener) -> Result<Option<Waiting>, Errno> {
+    seen(listener, || socket::peek(listener))
+}
+
+/// Takes the first datagram and throws it away; returns it as `look` does.
+///
+/// # Errors
+/// The socket's own trouble.
+pub(crate) fn discard(listener: &Listener) -> Result<Option<Waiting>, Errno> {
+    seen(listener, || socket::discard(listener))
+}
+
+fn seen(
+    listener: &Listener,
+    receive: impl FnOnce() -> Result<socket::Datagram, Errno>,
+) -> Result<Option<Waiting>, Errno> {
+    listener.telling.set(listener, true)?;
+    let datagram = receive();
+    listener.telling.set(listener, false)?;
+    let datagram = match datagram {
+        Ok(datagram) => datagram,
+        Err(errno) if errno == Errno::AGAIN => return Ok(None),
+        Err(errno) => return Err(errno),
+    };
+    let sender = match datagram.sender.meaning() {
+        Meaning::Unknown => None,
+        _ => place_of(&datagram.sender).filter(|place| *place != Place::Unix(None)),
+    };
+    let local_ip = match &listener.place {
+        Place::Inet(address) if !listener.has_many_addresses => Some(address.ip()),
+        Place::Inet(_) => datagram
+            .destination
+            .map(|ip| unmapped(SocketAddr::new(ip, 0)).ip()),
+        Place::Unix(_) | Place::Vsock { .. } => None,
+    };
+    Ok(Some(Waiting {
+        sender,
+        local_ip,
+        len: datagram.len,
+        stamp: datagram.stamp,
+    }))
+}

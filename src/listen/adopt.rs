@@ -1,0 +1,257 @@
+//! Takes over the descriptors that skd was started with, after a look at what each is.
+
+use crate::listen::accept::{Arrival, Local};
+use crate::listen::inherit::Taking;
+use crate::listen::{Connection, Inherited, Listener};
+use crate::model::address::{Label, Place, Style, UnixName, unmapped};
+use crate::model::error::Fatal;
+use crate::model::peer::{Credentials, Peer};
+use crate::sys::env;
+use crate::sys::errno::Errno;
+use crate::sys::fd::{self, FileKind, Identity};
+use crate::sys::sockaddr::{Meaning, SockAddr};
+use crate::sys::socket::{self, Telling};
+use listenfd::ListenFd;
+use std::ffi::OsStr;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+
+/// A descriptor that is open and close-on-exec, and which file it refers to.
+struct Opened<'a> {
+    taking: &'a Taking,
+    fd: OwnedFd,
+    identity: Identity,
+}
+
+/// Takes over each descriptor and closes all others from 3 up.
+///
+/// # Errors
+/// 111, naming a descriptor that is not open or nothing that skd can serve; 100 for a connected socket beside others.
+pub(crate) fn take(takings: &[Taking], warnings: &mut Vec<String>) -> Result<Inherited, Fatal> {
+    let opened = open_all(takings)?;
+    let alone = opened.len() == 1;
+    let identities: Vec<Identity> = opened.iter().map(|opened| opened.identity).collect();
+    let mut listeners = Vec::new();
+    for Opened { taking, fd, .. } in opened {
+        match served(fd) {
+            Ok(Served::Listener(listener)) => listeners.push(listener),
+            Ok(Served::Connection(connection)) if alone => {
+                return Ok(Inherited::Connection(connection));
+            }
+            Ok(Served::Connection(_)) => {
+                return Err(Fatal::usage(format!(
+                    "{} is a connected socket, which goes with no other",
+                    taking.called
+                )));
+            }
+            Err(Useless::NoSocket(what)) if taking.may_be_foreign => {
+                warnings.push(format!("{} is {what}, skipping", taking.called));
+            }
+            Err(useless) => return Err(Fatal::unable(format!("adopt {}", taking.called), useless)),
+        }
+    }
+    if listeners.is_empty() && !takings.is_empty() {
+        return Err(Fatal::configuration(
+            "there is nothing to adopt: none of the descriptors of S6_FD# is a socket",
+        ));
+    }
+    empty_standard(&identities).map_err(|errno| Fatal::unable("open /dev/null", errno))?;
+    Ok(Inherited::Listeners(listeners))
+}
+
+fn open_all(takings: &[Taking]) -> Result<Vec<Opened<'_>>, Fatal> {
+    let mut listen_fds = listen_fds(takings);
+    let mut opened: Vec<Opened<'_>> = Vec::new();
+    for taking in takings {
+        let number = match taking.listen_fds_place {
+            // The crate hands each number out once.
+            Some(place) => listen_fds
+                .take_raw_fd(place)
+                .ok()
+                .flatten()
+                .unwrap_or(taking.number),
+            None => taking.number,
+        };
+        let open = open_one(number).and_then(|fd| {
+            Ok(Opened {
+                taking,
+                identity: fd::identity(&fd)?,
+                fd,
+            })
+        });
+        let open =
+            open.map_err(|errno| Fatal::unable(format!("adopt {}", taking.called), errno))?;
+        // Two descriptors of one socket, as systemd's StandardInput=fd:NAME gives, are one listener.
+        if opened.iter().all(|other| other.identity != open.identity) {
+            opened.push(open);
+        }
+    }
+    let mut kept: Vec<i32> = opened.iter().map(|opened| opened.fd.as_raw_fd()).collect();
+    kept.sort_unstable();
+    fd::close_all_but(&kept)
+        .map_err(|errno| Fatal::unable("close inherited descriptors", errno))?;
+    Ok(opened)
+}
+
+/// The crate's view of LISTEN_FDS, asked for only when all that it would believe has been checked.
+fn listen_fds(takings: &[Taking]) -> ListenFd {
+    if takings
+        .iter()
+        .all(|taking| taking.listen_fds_place.is_none())
+    {
+        return ListenFd::empty();
+    }
+    // Not of sd_listen_fds(3): the descriptors begin at 3, whatever this says.
+    env::forget(OsStr::new("LISTEN_FDS_FIRST_FD"));
+    ListenFd::from_env()
+}
+
+/// The descriptor of this number, close-on-exec; a standard one as a copy, since those are replaced, never closed.
+fn open_one(number: i32) -> Result<OwnedFd, Errno> {
+    if number < 3 {
+        return fd::duplicate(fd::standard(number));
+    }
+    let fd = fd::take(number)?;
+    fd::set_cloexec(&fd, true)?;
+    Ok(fd)
+}
+
+/// Puts /dev/null wherever a standard descriptor is an adopted listener: 0 by `--adopt stdin`, and 1 and 2 as well where
+/// inetd or systemd set all three. No child is to hold a listener.
+fn empty_standard(identities: &[Identity]) -> Result<(), Errno> {
+    for number in 0..=2 {
+        if identities.contains(&fd::identity(fd::standard(number))?) {
+            fd::replace_standard(number, fd::null()?.as_fd())?;
+        }
+    }
+    Ok(())
+}
+
+/// What an open descriptor can be served as.
+enum Served {
+    Listener(Listener),
+    Connection(Connection),
+}
+
+/// Why a descriptor cannot be served.
+enum Useless {
+    NoSocket(&'static str),
+    Socket(&'static str),
+    System(Errno),
+}
+
+impl From<Errno> for Useless {
+    fn from(errno: Errno) -> Self {
+        Self::System(errno)
+    }
+}
+
+impl std::fmt::Display for Useless {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::NoSocket(what) => write!(out, "it is {what}, no socket"),
+            Self::Socket(what) => write!(out, "it is {what}"),
+            Self::System(errno) => write!(out, "{errno}"),
+        }
+    }
+}
+
+fn served(fd: OwnedFd) -> Result<Served, Useless> {
+    match fd::kind(&fd)? {
+        FileKind::Socket => {}
+        FileKind::Fifo => return Err(Useless::NoSocket("a FIFO")),
+        FileKind::Storage => return Err(Useless::NoSocket("a file or folder")),
+        FileKind::Other => return Err(Useless::NoSocket("a device or the like")),
+    }
+    let (domain, style, is_listening) = socket::nature(&fd)?;
+    let style = match (style, domain) {
+        (
+            socket::SOCK_STREAM,
+            socket::AF_INET | socket::AF_INET6 | socket::AF_UNIX | socket::AF_VSOCK,
+        ) => Style::Stream,
+        (socket::SOCK_SEQPACKET, socket::AF_UNIX) => Style::SeqPacket,
+        (socket::SOCK_DGRAM, socket::AF_INET | socket::AF_INET6 | socket::AF_UNIX) => {
+            Style::Datagram
+        }
+        _ => {
+            return Err(Useless::Socket(
+                "a socket of a kind that skd does not serve",
+            ));
+        }
+    };
+    if style == Style::Datagram {
+        let listener = listener(fd, style)?;
+        return match listener.place.inet_port() {
+            Some(0) => Err(Useless::Socket("a datagram socket that is not bound")),
+            _ => Ok(Served::Listener(listener)),
+        };
+    }
+    if is_listening {
+        fd::set_nonblocking(&fd, true)?;
+        return Ok(Served::Listener(listener(fd, style)?));
+    }
+    connection(fd, style).map(Served::Connection)
+}
+
+/// A listening socket, or a bound datagram socket, with what its address means.
+pub(crate) fn listener(socket: OwnedFd, style: Style) -> Result<Listener, Errno> {
+    let (domain, _, _) = socket::nature(&socket)?;
+    let place = place_of(&socket::local_address(&socket)?).ok_or(Errno::FAMILY_NOT_SUPPORTED)?;
+    let telling = Telling::of(&socket, domain);
+    Ok(Listener {
+        style,
+        label: Label::new(style, &place),
+        has_many_addresses: place.is_wildcard()
+            || (place.inet_port().is_some() && socket::is_transparent(&socket)),
+        place,
+        file: None,
+        telling,
+        socket,
+    })
+}
+
+/// What the kernel's address means to us.
+pub(crate) fn place_of(address: &SockAddr) -> Option<Place> {
+    match address.meaning() {
+        Meaning::Inet(address) => Some(Place::Inet(unmapped(address))),
+        Meaning::Unix(sun_path) => Some(Place::Unix(UnixName::from_sun_path(sun_path))),
+        Meaning::Vsock { cid, port } => Some(Place::Vsock { cid, port }),
+        Meaning::Unknown => None,
+    }
+}
+
+fn connection(socket: OwnedFd, style: Style) -> Result<Connection, Useless> {
+    let unconnected = || Useless::Socket("a stream socket that neither listens nor is connected");
+    let remote = socket::peer_address(&socket).map_err(|_| unconnected())?;
+    let remote = place_of(&remote).ok_or_else(unconnected)?;
+    let local = socket::local_address(&socket)
+        .ok()
+        .and_then(|local| place_of(&local));
+    let peer = peer_of(&remote, &socket);
+    let label = Label::new(style, local.as_ref().unwrap_or(&Place::Unix(None)));
+    let local = local.map_or(Local::Unknown, Local::Own);
+    Ok(Connection {
+        label,
+        arrival: Arrival {
+            conn: socket,
+            local,
+            remote,
+            peer,
+        },
+    })
+}
+
+/// Who is at the other end.
+pub(crate) fn peer_of(remote: &Place, socket: &OwnedFd) -> Peer {
+    match remote {
+        Place::Inet(address) => Peer::Inet(*address),
+        Place::Vsock { cid, port } => Peer::Vsock {
+            cid: *cid,
+            port: *port,
+        },
+        Place::Unix(_) => Peer::Unix(
+            socket::peer_credentials(socket)
+                .ok()
+                .map(|(pid, uid, gid)| Credentials { pid, uid, gid }),
+        ),
+    }
+}

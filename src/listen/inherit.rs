@@ -1,0 +1,430 @@
+//! Turns the environment and `--adopt` into the numbers of the descriptors to take over; pure.
+
+use crate::model::error::Fatal;
+use crate::model::service::{Adopt, Run};
+use crate::model::text::Quoted;
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::OsStrExt;
+
+/// The first descriptor of LISTEN_FDS, SD_LISTEN_FDS_START of sd_listen_fds(3).
+const FIRST: i32 = 3;
+/// The most descriptors that LISTEN_FDS and S6_FD# may promise.
+const MOST: usize = 4096;
+
+/// A descriptor to take over.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) struct Taking {
+    pub(crate) number: i32,
+    /// What it is called in messages: `stdin`, `descriptor 3`.
+    pub(crate) called: String,
+    /// Skipped with a warning if it is no socket: one of a whole s6 dump.
+    pub(crate) may_be_foreign: bool,
+    /// Its place among LISTEN_FDS, counted from 0.
+    pub(crate) listen_fds_place: Option<usize>,
+}
+
+/// What to take over, LISTEN_FDS first, and warnings about what is ignored. `own_pid` is getpid(2).
+///
+/// # Errors
+/// 100 for numbers and names that are wrong or missing, and for a descriptor taken twice.
+pub(crate) fn takings(
+    run: &Run,
+    environment: &[(OsString, OsString)],
+    own_pid: i32,
+) -> Result<(Vec<Taking>, Vec<String>), Fatal> {
+    let environment = Environment(environment);
+    let mut warnings = Vec::new();
+    let mut takings = Vec::new();
+    let asked: Vec<Option<&OsStr>> = run.adopt.iter().filter_map(listen_fds_name).collect();
+    if run.heed_listen_fds {
+        let promised = listen_fds(&environment, own_pid, &mut warnings)?;
+        takings = chosen(promised, &asked)?;
+    }
+    for adopt in &run.adopt {
+        match adopt {
+            Adopt::ListenFds(_) => {}
+            Adopt::Descriptor(number) => takings.push(Taking::new(*number)),
+            Adopt::S6(id) => takings.extend(s6_dump(&environment, id.as_deref())?),
+        }
+    }
+    let mut numbers: Vec<i32> = takings.iter().map(|taking| taking.number).collect();
+    numbers.sort_unstable();
+    match numbers.windows(2).find(|pair| pair.first() == pair.last()) {
+        Some(pair) => Err(Fatal::usage(format!(
+            "descriptor {} is adopted twice",
+            pair.first().unwrap_or(&0)
+        ))),
+        None => Ok((takings, warnings)),
+    }
+}
+
+impl Taking {
+    fn new(number: i32) -> Self {
+        let called = if number == 0 {
+            "stdin".into()
+        } else {
+            format!("descriptor {number}")
+        };
+        Self {
+            number,
+            called,
+            may_be_foreign: false,
+            listen_fds_place: None,
+        }
+    }
+}
+
+fn listen_fds_name(adopt: &Adopt) -> Option<Option<&OsStr>> {
+    match adopt {
+        Adopt::ListenFds(name) => Some(name.as_deref()),
+        Adopt::Descriptor(_) | Adopt::S6(_) => None,
+    }
+}
+
+struct Environment<'a>(&'a [(OsString, OsString)]);
+
+impl Environment<'_> {
+    fn var(&self, name: &str) -> Option<&OsStr> {
+        self.0
+            .iter()
+            .find(|(other, _)| other == name)
+            .map(|(_, value)| value.as_os_str())
+    }
+
+    /// A variable that must be a whole number from `least` to `most`.
+    fn number(&self, name: &str, least: usize, most: usize) -> Result<Option<usize>, Fatal> {
+        let Some(text) = self.var(name) else {
+            return Ok(None);
+        };
+        let number = digits(text).filter(|number| (least..=most).contains(number));
+        let wrong = || {
+            let text = Quoted(text.as_bytes());
+            Fatal::configuration(format!(
+                "{name} is {text}, a whole number from {least} to {most} expected"
+            ))
+        };
+        number.ok_or_else(wrong).map(Some)
+    }
+}
+
+/// A whole decimal number: digits only.
+fn digits(text: &OsStr) -> Option<usize> {
+    text.to_str()
+        .filter(|text| text.bytes().all(|byte| byte.is_ascii_digit()))?
+        .parse()
+        .ok()
+}
+
+/// The descriptors that LISTEN_FDS promises to us, with their names; sd_listen_fds(3).
+fn listen_fds(
+    environment: &Environment<'_>,
+    own_pid: i32,
+    warnings: &mut Vec<String>,
+) -> Result<Option<Vec<(Taking, OsString)>>, Fatal> {
+    let is_ours = |pid: &OsStr| digits(pid) == usize::try_from(own_pid).ok();
+    if environment
+        .var("LISTEN_PID")
+        .is_some_and(|pid| !is_ours(pid))
+    {
+        return Ok(None);
+    }
+    let Some(count) = environment.number("LISTEN_FDS", 1, MOST)? else {
+        return Ok(None);
+    };
+    let mut names = vec![OsString::from("unknown"); count];
+    if let Some(text) = environment.var("LISTEN_FDNAMES") {
+        let given = text.as_bytes().split(|byte| *byte == b':');
+        let given: Vec<_> = given
+            .take(count + 1)
+            .map(|name| OsStr::from_bytes(name).to_owned())
+            .collect();
+        if given.len() == count {
+            names = given;
+        } else {
+            warnings.push(format!("LISTEN_FDNAMES has not as many names as LISTEN_FDS descriptors, {count}, ignoring the names"));
+        }
+    }
+    let numbers = (FIRST..).zip(names).enumerate();
+    let promised = numbers.map(|(place, (number, name))| {
+        let taking = Taking {
+            listen_fds_place: Some(place),
+            ..Taking::new(number)
+        };
+        (taking, name)
+    });
+    Ok(Some(promised.collect()))
+}
+
+/// Those of the promised that are asked for: all if nothing is asked for.
+fn chosen(
+    promised: Option<Vec<(Taking, OsString)>>,
+    asked: &[Option<&OsStr>],
+) -> Result<Vec<Taking>, Fatal> {
+    let Some(promised) = promised else {
+        return match asked {
+            [] => Ok(Vec::new()),
+            _ => Err(Fatal::configuration(
+                "there is nothing to adopt: LISTEN_FDS is not set for this process",
+            )),
+        };
+    };
+    for name in asked.iter().flatten() {
+        if !promised.iter().any(|(_, other)| other == name) {
+            let name = Quoted(name.as_bytes());
+            return Err(Fatal::configuration(format!(
+                "no descriptor of LISTEN_FDS is named {name}"
+            )));
+        }
+    }
+    let is_chosen = |name: &OsString| {
+        asked.is_empty()
+            || asked
+                .iter()
+                .any(|asked| asked.is_none_or(|asked| asked == name))
+    };
+    Ok(promised
+        .into_iter()
+        .filter(|(_, name)| is_chosen(name))
+        .map(|(taking, _)| taking)
+        .collect())
+}
+
+/// What s6-fdholder-getdump passes: all of it, or the one of this identifier.
+fn s6_dump(environment: &Environment<'_>, id: Option<&OsStr>) -> Result<Vec<Taking>, Fatal> {
+    let Some(count) = environment.number("S6_FD#", 0, MOST)? else {
+        return Err(Fatal::configuration(
+            "there is nothing to adopt: S6_FD# is not set",
+        ));
+    };
+    let mut takings = Vec::new();
+    for place in 0..count {
+        let (fd_name, id_name) = (format!("S6_FD_{place}"), format!("S6_FDID_{place}"));
+        let missing =
+            |name: &str| Fatal::configuration(format!("S6_FD# is {count}, but {name} is not set"));
+        let number = environment
+            .number(&fd_name, 0, 1_073_741_815)?
+            .ok_or_else(|| missing(&fd_name))?;
+        let own_id = environment.var(&id_name).ok_or_else(|| missing(&id_name))?;
+        if id.is_none_or(|id| id == own_id) {
+            let taking = Taking::new(i32::try_from(number).unwrap_or(i32::MAX));
+            let called = format!("{} {}", taking.called, Quoted(own_id.as_bytes()));
+            takings.push(Taking {
+                called,
+                may_be_foreign: id.is_none(),
+                ..taking
+            });
+        }
+    }
+    match (takings.is_empty(), id) {
+        (true, Some(id)) => Err(Fatal::configuration(format!(
+            "no descriptor of S6_FD# is {}",
+            Quoted(id.as_bytes())
+        ))),
+        (true, None) => Err(Fatal::configuration(
+            "there is nothing to adopt: S6_FD# is 0",
+        )),
+        (false, _) => Ok(takings),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Asked, read};
+
+    const PID: i32 = 42;
+
+    /// The outcome in one line: `numbers; warnings`, or `exit code: text`.
+    fn outcome(options: &str, variables: &str) -> String {
+        let words = options
+            .split_whitespace()
+            .chain(["cat"])
+            .map(OsString::from)
+            .collect();
+        let Ok(Asked::Run(run)) = read(words) else {
+            panic!("{options}")
+        };
+        let pair = |assignment: &str| {
+            let (name, value) = assignment.split_once('=').unwrap();
+            (OsString::from(name), OsString::from(value))
+        };
+        let environment: Vec<_> = variables.split_terminator(' ').map(pair).collect();
+        match takings(&run, &environment, PID) {
+            Ok((takings, warnings)) => {
+                let numbers: Vec<_> = takings
+                    .iter()
+                    .map(|taking| taking.number.to_string())
+                    .collect();
+                format!("{}; {}", numbers.join(" "), warnings.join(" "))
+            }
+            Err(fatal) => format!("{}: {}", fatal.exit_code(), fatal.text),
+        }
+    }
+
+    #[test]
+    fn malformed_promises_are_fatal() {
+        let wrong = |name, value, least| {
+            format!("100: {name} is \"{value}\", a whole number from {least} to 4096 expected")
+        };
+        for value in [
+            "",
+            "0",
+            "-1",
+            "+1",
+            "4097",
+            "abc",
+            "1x",
+            "2147483647",
+            "99999999999999999999",
+        ] {
+            assert_eq!(
+                outcome("", &format!("LISTEN_FDS={value}")),
+                wrong("LISTEN_FDS", value, 1)
+            );
+            if value != "0" {
+                assert_eq!(
+                    outcome("--adopt s6", &format!("S6_FD#={value}")),
+                    wrong("S6_FD#", value, 0)
+                );
+            }
+        }
+        let table = [
+            (
+                "--adopt listen-fds",
+                "",
+                "100: there is nothing to adopt: LISTEN_FDS is not set for this process",
+            ),
+            (
+                "--adopt listen-fds",
+                "LISTEN_FDS=1 LISTEN_PID=43",
+                "100: there is nothing to adopt: LISTEN_FDS is not set for this process",
+            ),
+            (
+                "--adopt listen-fds:x",
+                "LISTEN_FDS=1",
+                "100: no descriptor of LISTEN_FDS is named \"x\"",
+            ),
+            (
+                "--adopt listen-fds:x",
+                "LISTEN_FDS=1 LISTEN_FDNAMES=y",
+                "100: no descriptor of LISTEN_FDS is named \"x\"",
+            ),
+            (
+                "--adopt s6",
+                "",
+                "100: there is nothing to adopt: S6_FD# is not set",
+            ),
+            (
+                "--adopt s6",
+                "S6_FD#=0",
+                "100: there is nothing to adopt: S6_FD# is 0",
+            ),
+            (
+                "--adopt s6",
+                "S6_FD#=1",
+                "100: S6_FD# is 1, but S6_FD_0 is not set",
+            ),
+            (
+                "--adopt s6",
+                "S6_FD#=1 S6_FD_0=4",
+                "100: S6_FD# is 1, but S6_FDID_0 is not set",
+            ),
+            (
+                "--adopt s6:b",
+                "S6_FD#=1 S6_FD_0=4 S6_FDID_0=a",
+                "100: no descriptor of S6_FD# is \"b\"",
+            ),
+            ("-0 --adopt stdin", "", "100: descriptor 0 is adopted twice"),
+            (
+                "--adopt fd:3",
+                "LISTEN_FDS=1",
+                "100: descriptor 3 is adopted twice",
+            ),
+            (
+                "--adopt s6 --adopt s6:a",
+                "S6_FD#=1 S6_FD_0=4 S6_FDID_0=a",
+                "100: descriptor 4 is adopted twice",
+            ),
+        ];
+        for (options, variables, text) in table {
+            assert_eq!(outcome(options, variables), text, "{options} {variables}");
+        }
+    }
+
+    #[test]
+    fn what_is_for_another_process_is_ignored() {
+        for pid in [
+            "43",
+            "",
+            "x",
+            "-42",
+            "+42",
+            "4 2",
+            "42x",
+            "99999999999999999999999",
+        ] {
+            let variables = [
+                ("LISTEN_PID".into(), pid.into()),
+                ("LISTEN_FDS".into(), "junk".into()),
+            ];
+            let promised = listen_fds(&Environment(&variables), PID, &mut Vec::new());
+            assert!(promised.unwrap().is_none(), "{pid}");
+        }
+        assert_eq!(outcome("--no-adopt", "LISTEN_FDS=junk LISTEN_PID=42"), "; ");
+        assert_eq!(outcome("", "LISTEN_PID=42 LISTEN_FDNAMES=x"), "; ");
+    }
+
+    #[test]
+    fn descriptors_are_taken_by_number_and_name() {
+        let ignored =
+            "LISTEN_FDNAMES has not as many names as LISTEN_FDS descriptors, 2, ignoring the names";
+        let table = [
+            ("", "", "; ".to_owned()),
+            ("", "LISTEN_FDS=2", "3 4; ".into()),
+            ("", "LISTEN_FDS=2 LISTEN_PID=42", "3 4; ".into()),
+            (
+                "",
+                "LISTEN_FDS=2 LISTEN_PID=42 LISTEN_FDNAMES=a:",
+                "3 4; ".into(),
+            ),
+            (
+                "",
+                "LISTEN_FDS=2 LISTEN_FDNAMES=a",
+                format!("3 4; {ignored}"),
+            ),
+            (
+                "",
+                "LISTEN_FDS=2 LISTEN_FDNAMES=a:b:c",
+                format!("3 4; {ignored}"),
+            ),
+            ("", "LISTEN_FDS=2 LISTEN_FDS_FIRST_FD=9", "3 4; ".into()),
+            ("--adopt listen-fds", "LISTEN_FDS=2", "3 4; ".into()),
+            (
+                "--adopt listen-fds:b",
+                "LISTEN_FDS=3 LISTEN_FDNAMES=a:b:b",
+                "4 5; ".into(),
+            ),
+            (
+                "--adopt listen-fds:a --adopt listen-fds:b",
+                "LISTEN_FDS=3 LISTEN_FDNAMES=a:b:c",
+                "3 4; ".into(),
+            ),
+            ("--adopt listen-fds:unknown", "LISTEN_FDS=1", "3; ".into()),
+            ("-0 --adopt fd:9", "LISTEN_FDS=1", "3 0 9; ".into()),
+            ("--no-adopt -0", "LISTEN_FDS=1", "0; ".into()),
+            (
+                "--adopt s6",
+                "S6_FD#=2 S6_FD_0=4 S6_FDID_0=a S6_FD_1=6 S6_FDID_1=b",
+                "4 6; ".into(),
+            ),
+            (
+                "--adopt s6:b",
+                "S6_FD#=2 S6_FD_0=4 S6_FDID_0=a S6_FD_1=6 S6_FDID_1=b",
+                "6; ".into(),
+            ),
+        ];
+        for (options, variables, text) in table {
+            assert_eq!(outcome(options, variables), text, "{options} {variables}");
+        }
+    }
+}

@@ -1,0 +1,123 @@
+//! From addresses named and sockets inherited to listeners, and from a listener to its connections.
+#![forbid(unsafe_code)]
+
+pub(crate) mod accept;
+mod adopt;
+mod bind;
+pub(crate) mod inherit;
+mod resolve;
+mod unixfile;
+
+use crate::listen::accept::Arrival;
+use crate::model::address::{Label, Place, Style};
+use crate::model::error::Fatal;
+use crate::model::service::Run;
+use crate::sys::process;
+use crate::sys::socket::Telling;
+use std::ffi::OsString;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+pub(crate) use unixfile::SocketFile;
+
+/// A listening stream or seqpacket socket, or a bound datagram socket.
+pub(crate) struct Listener {
+    pub(crate) socket: OwnedFd,
+    pub(crate) style: Style,
+    pub(crate) place: Place,
+    pub(crate) label: Label,
+    /// The unix socket file that skd made for it; `None` for adopted sockets.
+    pub(crate) file: Option<SocketFile>,
+    /// A connection's local address may differ from the listener's.
+    pub(crate) has_many_addresses: bool,
+    /// What a datagram socket says about its first datagram.
+    pub(crate) telling: Telling,
+}
+
+impl AsFd for Listener {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+}
+
+/// A connected stream or seqpacket socket that skd was started with: one connection, already accepted.
+pub(crate) struct Connection {
+    pub(crate) arrival: Arrival,
+    pub(crate) label: Label,
+}
+
+/// What skd was started with.
+pub(crate) enum Inherited {
+    Listeners(Vec<Listener>),
+    Connection(Connection),
+}
+
+/// Takes over what the environment and the command line say, and closes every other descriptor from 3 up. Returns also
+/// what was ignored, as warnings.
+///
+/// # Errors
+/// As section 3 of the interface has them: 100 for wrong numbers and names, 111 for descriptors, both named.
+pub(crate) fn adopt(
+    run: &Run,
+    environment: &[(OsString, OsString)],
+) -> Result<(Inherited, Vec<String>), Fatal> {
+    let (takings, mut warnings) = inherit::takings(run, environment, process::own_pid())?;
+    let inherited = adopt::take(&takings, &mut warnings)?;
+    Ok((inherited, warnings))
+}
+
+/// All the listeners of a run, in the order in which they are served: the inherited ones first, then as on the command
+/// line.
+pub(crate) struct Listeners {
+    pub(crate) all: Vec<Listener>,
+    /// The ports to print, in the order of the command line.
+    pub(crate) ports: Vec<u16>,
+}
+
+/// Names looked up, ready to be bound: everything that can be known without binding.
+pub(crate) struct Prepared(Vec<bind::Wanted>);
+
+/// Looks up every name on the command line and looks at what lies at every unix path.
+///
+/// # Errors
+/// 100 for an unknown service, user or group; 111 for a host that does not resolve and for a unix path that cannot be
+/// bound.
+pub(crate) fn prepare(run: &Run) -> Result<(Prepared, bind::Manner), Fatal> {
+    let manner = bind::Manner::of(&run.making)?;
+    let wanted = run
+        .named
+        .iter()
+        .map(|named| bind::Wanted::of(named, run.making.family))
+        .collect::<Result<_, _>>()?;
+    Ok((Prepared(wanted), manner))
+}
+
+/// Binds and listens on everything that no inherited socket satisfies. Socket files that were made are removed again
+/// when it fails, since a listener that is dropped takes its file along.
+///
+/// # Errors
+/// 111, naming the address.
+pub(crate) fn make(
+    run: &Run,
+    prepared: Prepared,
+    manner: &bind::Manner,
+    inherited: Vec<Listener>,
+) -> Result<Listeners, Fatal> {
+    let inherited_count = inherited.len();
+    let mut listeners = Listeners {
+        all: inherited,
+        ports: Vec::new(),
+    };
+    for wanted in prepared.0 {
+        let inherited = listeners.all.get(..inherited_count).unwrap_or_default();
+        match wanted.make(manner, inherited) {
+            Ok(made) => {
+                if let Some(port) = made.port.filter(|_| run.print_ports || made.port_was_open) {
+                    listeners.ports.push(port);
+                }
+                listeners.all.extend(made.listeners);
+            }
+            Err(fatal) => return Err(fatal),
+        }
+    }
+    Ok(listeners)
+}

@@ -1,0 +1,87 @@
+//! Turns `[HOST:]PORT` into the addresses to bind.
+
+use crate::model::address::{Family, Host, Port, Style};
+use crate::model::error::Fatal;
+use crate::model::text::Quoted;
+use crate::sys::names;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
+
+/// What a named internet address comes to.
+#[derive(Debug, Eq, PartialEq)]
+pub(crate) enum Addresses {
+    /// Every address of the machine: one dual-stack socket, or one for IPv4 where there is no IPv6.
+    Every(u16),
+    /// Just these; IPv6 ones are IPv6 only.
+    Listed(Vec<SocketAddr>),
+}
+
+/// Looks up what is a name.
+///
+/// # Errors
+/// 100 for an unknown service; 111 for a host or an interface that is not found.
+pub(crate) fn addresses(
+    style: Style,
+    host: &Host,
+    port: &Port,
+    family: Family,
+) -> Result<Addresses, Fatal> {
+    let port = match port {
+        Port::Number(number) => *number,
+        Port::Service(name) => service(style, name)?,
+    };
+    let listed = |ip: IpAddr| Ok(Addresses::Listed(vec![SocketAddr::new(ip, port)]));
+    match (host, family) {
+        (Host::Every, Family::Either) => Ok(Addresses::Every(port)),
+        (Host::Every, Family::V4) => listed(Ipv4Addr::UNSPECIFIED.into()),
+        (Host::Every, Family::V6) => listed(Ipv6Addr::UNSPECIFIED.into()),
+        (Host::V4(ip), _) => listed((*ip).into()),
+        (Host::V6(ip, None), _) => listed((*ip).into()),
+        (Host::V6(ip, Some(scope)), _) => {
+            let reason = || {
+                Fatal::unable(
+                    format!("find the interface {}", Quoted(scope.as_bytes())),
+                    "No such device",
+                )
+            };
+            let index = names::interface_index(scope).ok_or_else(reason)?;
+            Ok(Addresses::Listed(vec![
+                SocketAddrV6::new(*ip, port, 0, index).into(),
+            ]))
+        }
+        (Host::Name(name), _) => {
+            let deed = format!("find the host {}", Quoted(name.as_bytes()));
+            let mut all =
+                names::addresses_of_host(name).map_err(|reason| Fatal::unable(&deed, reason))?;
+            all.retain(|ip| match family {
+                Family::Either => true,
+                Family::V4 => ip.is_ipv4(),
+                Family::V6 => ip.is_ipv6(),
+            });
+            if all.is_empty() {
+                return Err(Fatal::unable(
+                    &deed,
+                    "it has no address of the family asked for",
+                ));
+            }
+            Ok(Addresses::Listed(
+                all.into_iter()
+                    .map(|ip| SocketAddr::new(ip, port))
+                    .collect(),
+            ))
+        }
+    }
+}
+
+fn service(style: Style, name: &str) -> Result<u16, Fatal> {
+    let (protocol, shown) = if style == Style::Datagram {
+        (c"udp", "udp")
+    } else {
+        (c"tcp", "tcp")
+    };
+    names::port_of_service(name, protocol).ok_or_else(|| {
+        Fatal::usage(format!(
+            "there is no {shown} service {}",
+            Quoted(name.as_bytes())
+        ))
+    })
+}

@@ -1,0 +1,180 @@
+//! The files of unix sockets: what may be replaced, and what is removed at the end.
+
+use crate::model::address::{Style, UnixName};
+use crate::sys::errno::Errno;
+use crate::sys::path::{Entry, Found, Identity};
+use crate::sys::sockaddr::SockAddr;
+use crate::sys::{process, socket};
+use std::os::fd::{AsFd, OwnedFd};
+
+/// A socket file that skd made. It is removed when this is dropped, so that a start that fails leaves nothing behind.
+#[derive(Debug)]
+pub(crate) struct SocketFile {
+    entry: Entry,
+    identity: Identity,
+    is_removed: bool,
+}
+
+impl SocketFile {
+    /// Removes the file, if it is still the one that was made.
+    ///
+    /// # Errors
+    /// Why it could not be removed.
+    pub(crate) fn remove(mut self) -> Result<(), Errno> {
+        self.is_removed = true;
+        self.entry.remove_if(self.identity)
+    }
+}
+
+impl Drop for SocketFile {
+    fn drop(&mut self) {
+        if !self.is_removed {
+            // The trouble that ends skd is the one to tell of.
+            let _ = self.entry.remove_if(self.identity);
+        }
+    }
+}
+
+/// Who may use a socket file: mode bits and owner; `None` leaves them to the umask and to us.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Access {
+    pub(crate) mode: Option<u32>,
+    pub(crate) owner: Option<(u32, Option<u32>)>,
+}
+
+/// How often a path is tried that others keep changing under us.
+const TRIES: usize = 5;
+
+/// Why a path could not be bound.
+#[derive(Debug)]
+pub(crate) enum Refusal {
+    System(Errno),
+    /// Something that is no socket lies there.
+    Foreign,
+}
+
+impl From<Errno> for Refusal {
+    fn from(errno: Errno) -> Self {
+        Self::System(errno)
+    }
+}
+
+impl std::fmt::Display for Refusal {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::System(errno) => write!(out, "{errno}"),
+            Self::Foreign => out.write_str("File exists and is no socket"),
+        }
+    }
+}
+
+/// sun_path for a name: a path with its NUL, or an abstract name behind one.
+pub(crate) fn sun_path(name: &UnixName) -> Vec<u8> {
+    match name {
+        UnixName::Path(path) => [path, &b"\0"[..]].concat(),
+        UnixName::Abstract(name) => [&b"\0"[..], name].concat(),
+    }
+}
+
+/// Looks at what lies at `path` without touching it.
+///
+/// # Errors
+/// The folder is not there, or something that is no socket lies at the path.
+pub(crate) fn look(path: &[u8]) -> Result<(), Refusal> {
+    match Entry::open(path)?.look()? {
+        Found::Foreign => Err(Refusal::Foreign),
+        Found::Nothing | Found::Socket(_) => Ok(()),
+    }
+}
+
+/// bind(2) to a path: a dead socket file in the way is replaced, a live one and anything else are left alone. Mode and
+/// owner are in force when it returns, and nobody could connect before.
+///
+/// # Errors
+/// EADDRINUSE for a live socket; `Foreign`; else why not.
+pub(crate) fn bind(
+    socket: &OwnedFd,
+    style: Style,
+    path: &[u8],
+    access: Access,
+) -> Result<SocketFile, Refusal> {
+    let entry = Entry::open(path)?;
+    let name = UnixName::Path(path.into());
+    let address = SockAddr::unix(&sun_path(&name)).ok_or(Errno::NAME_TOO_LONG)?;
+    for _ in 0..TRIES {
+        match bind_with_mode(socket, &address, access) {
+            Ok(()) => return made(entry, access),
+            Err(errno) if errno == Errno::ADDRESS_IN_USE => {}
+            Err(errno) => return Err(errno.into()),
+        }
+        match entry.look()? {
+            Found::Nothing => {}
+            Found::Foreign => return Err(Refusal::Foreign),
+            Found::Socket(_) if is_live(style, &address)? => break,
+            Found::Socket(dead) => {
+                entry.remove_dead(&dead)?;
+            }
+        }
+    }
+    Err(Errno::ADDRESS_IN_USE.into())
+}
+
+/// bind(2) under the umask that gives the file its mode at birth: the mode itself, or none at all while the owner is
+/// not right yet.
+fn bind_with_mode(socket: &OwnedFd, address: &SockAddr, access: Access) -> Result<(), Errno> {
+    let hidden = match (access.owner, access.mode) {
+        (Some(_), _) => 0o777,
+        (None, Some(mode)) => 0o777 & !mode,
+        (None, None) => return socket::bind(socket, address),
+    };
+    let before = process::set_umask(hidden);
+    let bound = socket::bind(socket, address);
+    process::set_umask(before);
+    bound
+}
+
+/// The file that has just been made, with its owner and mode; it is removed if they cannot be set.
+fn made(entry: Entry, access: Access) -> Result<SocketFile, Refusal> {
+    let Found::Socket(held) = entry.look()? else {
+        return Err(Errno::ADDRESS_IN_USE.into());
+    };
+    let file = SocketFile {
+        identity: held.identity(),
+        entry,
+        is_removed: false,
+    };
+    let Some((uid, gid)) = access.owner else {
+        return Ok(file);
+    };
+    let mode = access.mode.unwrap_or_else(|| {
+        let umask = process::set_umask(0o777);
+        process::set_umask(umask);
+        0o777 & !umask
+    });
+    held.set_owner(uid, gid)?;
+    held.set_mode(mode)?;
+    Ok(file)
+}
+
+/// Whether something accepts a connect at this address. The probe does not wait: a server whose backlog is full is
+/// alive, and so is a socket of another style.
+///
+/// # Errors
+/// It cannot be told, because connecting is not allowed.
+fn is_live(style: Style, address: &SockAddr) -> Result<bool, Errno> {
+    let probe = socket::make(socket::AF_UNIX, socket_type(style))?;
+    match socket::connect(probe.as_fd(), address) {
+        Ok(()) | Err(Errno::AGAIN | Errno::WRONG_TYPE) => Ok(true),
+        Err(Errno::REFUSED | Errno::NOT_FOUND) => Ok(false),
+        Err(errno) => Err(errno),
+    }
+}
+
+/// The number of a style for socket(2).
+pub(crate) fn socket_type(style: Style) -> i32 {
+    match style {
+        Style::Stream => socket::SOCK_STREAM,
+        Style::Datagram => socket::SOCK_DGRAM,
+        Style::SeqPacket => socket::SOCK_SEQPACKET,
+    }
+}

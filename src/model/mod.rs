@@ -1,0 +1,9 @@
+//! The nouns that the rooms share: what is served, to whom, and what happened; pure, imports no other room.
+#![forbid(unsafe_code)]
+
+pub(crate) mod address;
+pub(crate) mod error;
+pub(crate) mod event;
+pub(crate) mod peer;
+pub(crate) mod service;
+pub(crate) mod text;

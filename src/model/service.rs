@@ -1,0 +1,88 @@
+//! What is served and how: a service, the sockets it asks for, and the run as a whole.
+
+use crate::model::address::{Family, Named};
+use std::ffi::OsString;
+use std::num::NonZeroU32;
+
+/// What is run for every connection, and what it is given.
+#[derive(Debug, Eq, PartialEq)]
+pub(crate) struct Service {
+    /// PROG and its arguments; never empty.
+    pub(crate) words: Vec<OsString>,
+    /// `-c`: at most this many children at once.
+    pub(crate) max_connections: Option<NonZeroU32>,
+    /// `-e`: the child's descriptor 2 is the connection.
+    pub(crate) stderr_to_client: bool,
+    /// `-n`: TCP_NODELAY on every accepted TCP connection.
+    pub(crate) nodelay: bool,
+    pub(crate) proto: Proto,
+}
+
+/// What PROTO is called.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub(crate) struct Proto {
+    /// `--proto`: this, whatever the socket is.
+    pub(crate) name: Option<OsString>,
+    /// `--tcp6`: TCP6 on IPv6 connections.
+    pub(crate) tcp6: bool,
+}
+
+/// How the named sockets are made.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) struct Making {
+    pub(crate) family: Family,
+    /// For listen(2), which caps it at net.core.somaxconn.
+    pub(crate) backlog: i32,
+    /// Permission bits of unix socket files; without it the umask decides.
+    pub(crate) mode: Option<u32>,
+    /// Owner of unix socket files, by name or number, not yet looked up.
+    pub(crate) owner: Option<Owner>,
+}
+
+/// `USER[:GROUP]`, each a name or a number.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) struct Owner {
+    pub(crate) user: String,
+    pub(crate) group: Option<String>,
+}
+
+/// A socket to be taken over instead of made.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) enum Adopt {
+    /// `stdin` and `fd:N`.
+    Descriptor(i32),
+    /// `s6`: all of the dump; `s6:ID`: the one of that identifier.
+    S6(Option<OsString>),
+    /// `listen-fds`: all; `listen-fds:NAME`: those of that name.
+    ListenFds(Option<OsString>),
+}
+
+/// Everything that one command line asks for.
+#[derive(Debug, Eq, PartialEq)]
+pub(crate) struct Run {
+    pub(crate) service: Service,
+    pub(crate) named: Vec<Named>,
+    pub(crate) making: Making,
+    pub(crate) adopt: Vec<Adopt>,
+    /// False with `--no-adopt`.
+    pub(crate) heed_listen_fds: bool,
+    /// `-1`: print the port of every internet socket, not just of those that asked for port 0.
+    pub(crate) print_ports: bool,
+    pub(crate) level: Level,
+    /// `--check`: read everything, bind and start nothing.
+    pub(crate) check: bool,
+    /// An option given that needs a socket, as the user knows it: a usage error if there is none.
+    pub(crate) needs_socket: Option<&'static str>,
+}
+
+/// How much is logged; each level includes those before it.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub(crate) enum Level {
+    /// `-q`
+    Fatal,
+    Warning,
+    /// `-v`: every connection.
+    Connections,
+    /// `-vv`: also what skd itself does.
+    Everything,
+}

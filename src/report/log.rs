@@ -1,0 +1,84 @@
+//! The log: events as lines, as many as the level asks for.
+
+use crate::model::event::Event;
+use crate::model::service::Level;
+use crate::report::line::{self, Class, Text};
+use crate::report::repeats::Repeats;
+use std::io::Write;
+use std::time::Instant;
+
+/// Where lines go, and which. A line that cannot be written is lost: a log never stops the service.
+pub(crate) struct Log {
+    level: Level,
+    /// The reader is a journal that takes priorities, sd-daemon(3).
+    for_journal: bool,
+    sink: Box<dyn Write>,
+    repeats: Repeats,
+}
+
+impl Log {
+    pub(crate) fn new(level: Level, for_journal: bool, sink: Box<dyn Write>) -> Self {
+        Self {
+            level,
+            for_journal,
+            sink,
+            repeats: Repeats::default(),
+        }
+    }
+
+    /// Whether anyone would read events of this level.
+    pub(crate) fn heeds(&self, level: Level) -> bool {
+        self.level >= level
+    }
+
+    /// Tells of an event, if the level asks for it and it has not been told too often.
+    pub(crate) fn tell(&mut self, event: &Event<'_>, now: Instant) {
+        if !self.heeds(line::level(event)) {
+            return;
+        }
+        let text = Text(event).to_string();
+        if let Event::Warning(warning) = event {
+            let listener = warning.listener.map(ToString::to_string);
+            if !self.repeats.is_told(warning.kind, listener, &text, now) {
+                return;
+            }
+        }
+        self.write(line::class(event), &text);
+    }
+
+    /// A warning while skd starts, when none is repeated.
+    pub(crate) fn warn(&mut self, text: &str) {
+        if self.heeds(Level::Warning) {
+            self.write(Class::Warning, text);
+        }
+    }
+
+    /// When the log next has something to say by itself.
+    pub(crate) fn due(&self) -> Option<Instant> {
+        self.repeats.due()
+    }
+
+    /// Tells how many warnings were left out in the last minute.
+    pub(crate) fn catch_up(&mut self, now: Instant) {
+        let overdue = self.repeats.overdue(now);
+        self.tell_left_out(overdue);
+    }
+
+    /// Tells what was left out until now.
+    pub(crate) fn close(&mut self) {
+        let all = self.repeats.all();
+        self.tell_left_out(all);
+    }
+
+    fn tell_left_out(&mut self, left_out: Vec<(u32, String)>) {
+        for (count, text) in left_out {
+            self.write(Class::Warning, &format!("left out {count} more: {text}"));
+        }
+    }
+
+    fn write(&mut self, class: Class, text: &str) {
+        let line = line::whole(class, text, self.for_journal);
+        // By its contract a lost line is lost.
+        let _ = self.sink.write(line.as_bytes());
+    }
+}

@@ -1,0 +1,111 @@
+//! The children: whose each is, since when, and what is given back when it ends.
+
+use crate::model::event::{Ended, Event, Trouble};
+use crate::model::peer::{Peer, Source};
+use crate::serve::Server;
+use crate::sys::errno::Errno;
+use crate::sys::process;
+use std::collections::HashMap;
+use std::time::Instant;
+
+/// A running program.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Child {
+    /// The place of the listener that it was started for.
+    pub(crate) listener: u32,
+    /// `None` for the program of a datagram.
+    pub(crate) peer: Option<Peer>,
+    pub(crate) since: Instant,
+}
+
+/// Children by pid; only those that skd started itself, whoever else it may have to reap.
+#[derive(Debug, Default)]
+pub(crate) struct Children(HashMap<i32, Child>);
+
+impl Children {
+    /// How many there are.
+    pub(crate) fn count(&self) -> u32 {
+        u32::try_from(self.0.len()).unwrap_or(u32::MAX)
+    }
+
+    pub(crate) fn insert(&mut self, pid: i32, child: Child) {
+        self.0.insert(pid, child);
+    }
+
+    /// The child that has ended; `None` if it is none of ours.
+    pub(crate) fn remove(&mut self, pid: i32) -> Option<Child> {
+        self.0.remove(&pid)
+    }
+
+    pub(crate) fn pids(&self) -> impl Iterator<Item = i32> + '_ {
+        self.0.keys().copied()
+    }
+}
+
+impl Server {
+    /// Reaps every child that has ended. Those that are not ours, inherited by exec or as PID 1, count for nothing.
+    pub(super) fn reap(&mut self) {
+        while let Some((pid, status)) = process::reap() {
+            let failure = self.spawner.failure_of(pid);
+            let Some(child) = self.children.remove(pid) else {
+                continue;
+            };
+            self.ended(pid, &child, status, failure);
+        }
+    }
+
+    fn ended(&mut self, pid: i32, child: &Child, status: process::Status, failure: Option<Errno>) {
+        let now = Instant::now();
+        let place = child.listener as usize;
+        if let Some(errno) = failure {
+            self.failed = self.failed.saturating_add(1);
+            let lost = if child.peer.is_some() {
+                ", closing the connection"
+            } else {
+                ", leaving the datagram"
+            };
+            let prog = self.prog();
+            self.warn(
+                Trouble::Execute,
+                Some(place),
+                format!("unable to run {prog}: {errno}{lost}"),
+            );
+        }
+        if let Some(peer) = &child.peer {
+            self.sources.leave(Source::of(peer));
+        }
+        let count = self.count();
+        let Some(listening) = self.listeners.get_mut(place) else {
+            return;
+        };
+        let how = match status {
+            process::Status::Exit(code) => Ended::Exit(code),
+            process::Status::Signal(number) => Ended::Signal(number),
+        };
+        let (listener, lasted) = (
+            &listening.listener.label,
+            now.saturating_duration_since(child.since),
+        );
+        let event = match &child.peer {
+            Some(peer) => Event::End {
+                listener,
+                peer,
+                pid,
+                how,
+                lasted,
+                count,
+            },
+            None => Event::DatagramEnd {
+                listener,
+                pid,
+                how,
+                lasted,
+            },
+        };
+        self.log.tell(&event, now);
+        if child.peer.is_none() {
+            listening.program = None;
+            listening.guard.ended(now);
+        }
+    }
+}

@@ -1,0 +1,127 @@
+//! When a program may be started again for a datagram that it left unread; pure, given the time.
+
+use std::time::{Duration, Instant};
+
+/// So often a program is started for one datagram.
+const STARTS: u32 = 5;
+/// The pauses between those starts.
+const PAUSES: [Duration; 4] = [
+    Duration::from_millis(100),
+    Duration::from_millis(400),
+    Duration::from_secs(1),
+    Duration::from_secs(2),
+];
+
+/// What is known of the datagram for which a program was last started. A datagram is told from an equal one by the
+/// time at which the kernel received it.
+#[derive(Debug, Default)]
+pub(crate) struct Guard {
+    stamp: Option<Duration>,
+    starts: u32,
+    rests_until: Option<Instant>,
+}
+
+/// What to do about the first datagram that waits.
+#[derive(Debug, Eq, PartialEq)]
+pub(crate) enum Step {
+    Start,
+    WaitUntil(Instant),
+    Discard,
+}
+
+impl Guard {
+    /// A datagram of this stamp waits. If the kernel did not stamp it, it cannot be told from the one before, and is
+    /// never thrown away.
+    pub(crate) fn waiting(&mut self, stamp: Option<Duration>, now: Instant) -> Step {
+        if stamp.is_some() && stamp != self.stamp {
+            *self = Self {
+                stamp,
+                starts: 0,
+                rests_until: None,
+            };
+        }
+        match self.rests_until {
+            _ if self.starts >= STARTS && stamp.is_some() => Step::Discard,
+            Some(until) if now < until => Step::WaitUntil(until),
+            _ => Step::Start,
+        }
+    }
+
+    /// A program was started for it.
+    pub(crate) fn started(&mut self) {
+        self.starts = self.starts.saturating_add(1);
+    }
+
+    /// That program has ended.
+    pub(crate) fn ended(&mut self, now: Instant) {
+        let last = PAUSES.last().copied();
+        let place = usize::try_from(self.starts.saturating_sub(1)).ok();
+        self.rests_until = place
+            .and_then(|place| PAUSES.get(place).copied().or(last))
+            .map(|pause| now + pause);
+    }
+
+    /// How often a program was started for it.
+    pub(crate) fn starts(&self) -> u32 {
+        self.starts
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn stamp(number: u64) -> Option<Duration> {
+        Some(Duration::from_nanos(number))
+    }
+
+    /// Starts for the datagram until told otherwise; returns the pauses and the last step.
+    fn run(guard: &mut Guard, stamp: Option<Duration>, most: usize) -> (Vec<Duration>, Step) {
+        let mut now = Instant::now();
+        let mut pauses = Vec::new();
+        loop {
+            match guard.waiting(stamp, now) {
+                Step::Start if pauses.len() == most => return (pauses, Step::Start),
+                Step::Start => {
+                    guard.started();
+                    guard.ended(now);
+                }
+                Step::WaitUntil(until) => {
+                    pauses.push(until - now);
+                    now = until;
+                }
+                Step::Discard => return (pauses, Step::Discard),
+            }
+        }
+    }
+
+    #[test]
+    fn the_same_datagram_starts_five_programs_with_growing_pauses() {
+        let mut guard = Guard::default();
+        assert_eq!(
+            run(&mut guard, stamp(1), 99),
+            (PAUSES.to_vec(), Step::Discard)
+        );
+        assert!(PAUSES.is_sorted() && PAUSES.iter().all(|pause| *pause <= Duration::from_secs(2)));
+        assert_eq!(guard.starts(), 5);
+    }
+
+    #[test]
+    fn another_datagram_begins_anew_at_once() {
+        let mut guard = Guard::default();
+        assert_eq!(run(&mut guard, stamp(1), 3).0.len(), 3);
+        assert_eq!(guard.waiting(stamp(2), Instant::now()), Step::Start);
+        assert_eq!(
+            run(&mut guard, stamp(2), 99),
+            (PAUSES.to_vec(), Step::Discard)
+        );
+        assert_eq!(guard.waiting(stamp(1), Instant::now()), Step::Start);
+    }
+
+    #[test]
+    fn a_datagram_without_a_stamp_is_never_discarded() {
+        let (pauses, step) = run(&mut Guard::default(), None, 20);
+        assert_eq!((pauses.len(), step), (20, Step::Start));
+        assert_eq!(pauses.last(), PAUSES.last());
+    }
+}

@@ -1,0 +1,70 @@
+//! A listener while it is served: whether it is polled, and why not.
+
+use crate::listen::Listener;
+use crate::model::address::Style;
+use crate::serve::guard::Guard;
+use crate::sys::errno::Errno;
+use crate::sys::poll::Poll;
+use std::time::Instant;
+
+/// A listener and what becomes of it over time.
+pub(crate) struct Listening {
+    pub(crate) listener: Listener,
+    /// Not looked at before this.
+    pub(crate) rests_until: Option<Instant>,
+    /// The program that has a datagram socket now; until it ends nobody else looks at it.
+    pub(crate) program: Option<i32>,
+    pub(crate) guard: Guard,
+    /// How often in a row a datagram socket was ready and had nothing.
+    pub(crate) woken_for_nothing: usize,
+    is_polled: bool,
+}
+
+impl Listening {
+    pub(crate) fn new(listener: Listener) -> Self {
+        let guard = Guard::default();
+        Self {
+            listener,
+            rests_until: None,
+            program: None,
+            guard,
+            woken_for_nothing: 0,
+            is_polled: false,
+        }
+    }
+
+    pub(crate) fn is_polled(&self) -> bool {
+        self.is_polled
+    }
+
+    pub(crate) fn is_datagram(&self) -> bool {
+        self.listener.style == Style::Datagram
+    }
+
+    /// Polls the listener if it is to be served now, and not otherwise: a full service, a rest and a running program
+    /// leave clients and datagrams where they are.
+    ///
+    /// # Errors
+    /// epoll_ctl(2) failed.
+    pub(crate) fn settle(
+        &mut self,
+        poll: &Poll,
+        token: u64,
+        is_full: bool,
+        now: Instant,
+    ) -> Result<(), Errno> {
+        if self.rests_until.is_some_and(|until| until <= now) {
+            self.rests_until = None;
+        }
+        let is_served = !is_full && self.rests_until.is_none() && self.program.is_none();
+        if is_served != self.is_polled {
+            if is_served {
+                poll.add(&self.listener, token, true)?
+            } else {
+                poll.remove(&self.listener)?
+            };
+            self.is_polled = is_served;
+        }
+        Ok(())
+    }
+}

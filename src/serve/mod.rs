@@ -1,0 +1,281 @@
+//! When: the one event loop, and everything that changes over time.
+#![forbid(unsafe_code)]
+
+mod children;
+pub(crate) mod connected;
+mod connections;
+mod datagram;
+mod facts;
+mod guard;
+mod listening;
+
+use crate::admit::sources::Sources;
+use crate::listen::{Listener, SocketFile};
+use crate::model::event::{Count, Event, Status, Trouble, Warning};
+use crate::model::service::{Level, Service};
+use crate::model::text::Quoted;
+use crate::report::log::Log;
+use crate::sys::errno::Errno;
+use crate::sys::poll::Poll;
+use crate::sys::process;
+use crate::sys::signal::{self, Request, Signals};
+use crate::sys::spawn::{Program, Spawner};
+use children::Children;
+use listening::Listening;
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+/// How many connections of one listener are taken before the others have their turn.
+const BATCH: usize = 16;
+/// How long a listener rests that cannot have what it needs.
+const REST: Duration = Duration::from_millis(100);
+/// How long to wait for a spawn slot before looking at everything else again.
+const PATIENCE: Duration = Duration::from_millis(10);
+/// The token of the signals; listeners have their place.
+const SIGNALS: u64 = u64::MAX;
+
+/// skd while it serves.
+pub(crate) struct Server {
+    service: Service,
+    program: Rc<Program>,
+    listeners: Vec<Listening>,
+    poll: Poll,
+    signals: Signals,
+    spawner: Spawner,
+    children: Children,
+    sources: Sources,
+    accepted: u64,
+    failed: u64,
+    log: Log,
+}
+
+/// Why the loop ends.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Ending {
+    Stop,
+    StopAll,
+}
+
+impl Server {
+    /// `program` is what every child is started by. The signals must have been blocked before.
+    ///
+    /// # Errors
+    /// No descriptor or no memory could be had.
+    pub(crate) fn new(
+        service: Service,
+        program: Rc<Program>,
+        listeners: Vec<Listener>,
+        log: Log,
+    ) -> Result<Self, Errno> {
+        let poll = Poll::new()?;
+        let signals = Signals::new()?;
+        poll.add(&signals, SIGNALS, false)?;
+        let listeners = listeners.into_iter().map(Listening::new).collect();
+        let spawner = Spawner::new(signal::ignored())?;
+        let (children, sources) = (Children::default(), Sources::default());
+        let server = Self {
+            service,
+            program,
+            listeners,
+            poll,
+            signals,
+            spawner,
+            children,
+            sources,
+            accepted: 0,
+            failed: 0,
+            log,
+        };
+        Ok(server)
+    }
+
+    /// Tells where it listens.
+    pub(crate) fn announce(&mut self) {
+        for listening in &self.listeners {
+            self.log.tell(
+                &Event::Listen {
+                    listener: &listening.listener.label,
+                },
+                Instant::now(),
+            );
+        }
+    }
+
+    /// Serves until a signal ends it; removes the socket files then. Children live on.
+    pub(crate) fn run(mut self) {
+        self.poll_listeners();
+        let ending = loop {
+            if let Some(ending) = self.turn() {
+                break ending;
+            }
+        };
+        self.stop(ending);
+    }
+
+    /// One wake-up: signals first, then each ready listener, then whatever is due.
+    fn turn(&mut self) -> Option<Ending> {
+        let timeout = self
+            .due()
+            .map(|due| due.saturating_duration_since(Instant::now()));
+        let count = match self.poll.wait(timeout) {
+            Ok(count) => count,
+            // It would be a bug of ours; then nothing is ready, and the log says so.
+            Err(errno) => {
+                self.warn(
+                    Trouble::Other,
+                    None,
+                    format!("unable to wait for events: {errno}"),
+                );
+                0
+            }
+        };
+        if (0..count).any(|place| self.poll.ready(place) == Some(SIGNALS)) {
+            while let Some(request) = self.signals.next() {
+                if let Some(ending) = self.obey(request) {
+                    return Some(ending);
+                }
+            }
+        }
+        for place in 0..count {
+            if let Some(listener) = self
+                .poll
+                .ready(place)
+                .and_then(|token| usize::try_from(token).ok())
+            {
+                self.serve(listener);
+            }
+        }
+        let now = Instant::now();
+        if self.log.due().is_some_and(|due| due <= now) {
+            self.log.catch_up(now);
+        }
+        self.poll_listeners();
+        None
+    }
+
+    /// When something is to be done without anyone asking.
+    fn due(&self) -> Option<Instant> {
+        let rests = self
+            .listeners
+            .iter()
+            .filter_map(|listening| listening.rests_until);
+        rests.chain(self.log.due()).min()
+    }
+
+    fn obey(&mut self, request: Request) -> Option<Ending> {
+        match request {
+            Request::Stop => return Some(Ending::Stop),
+            Request::StopAll => return Some(Ending::StopAll),
+            Request::Reap => self.reap(),
+            Request::Tell => self.log.tell(&Event::Status(self.status()), Instant::now()),
+            Request::Reread => self.note(|| "hangup: there is no file to read again".into()),
+        }
+        None
+    }
+
+    /// Polls the listeners that are to be served now, and no others.
+    fn poll_listeners(&mut self) {
+        let now = Instant::now();
+        let is_full = self.is_full();
+        for place in 0..self.listeners.len() {
+            let Some(listening) = self.listeners.get_mut(place) else {
+                continue;
+            };
+            if let Err(errno) = listening.settle(&self.poll, place as u64, is_full, now) {
+                listening.rests_until = Some(now + REST);
+                self.warn(Trouble::Look, Some(place), errno.to_string());
+            }
+        }
+    }
+
+    fn is_full(&self) -> bool {
+        self.service
+            .max_connections
+            .is_some_and(|max| self.children.count() >= max.get())
+    }
+
+    fn count(&self) -> Count {
+        Count {
+            now: self.children.count(),
+            max: self.service.max_connections,
+        }
+    }
+
+    fn status(&self) -> Status {
+        Status {
+            count: self.count(),
+            accepted: self.accepted,
+            denied: 0,
+            failed: self.failed,
+        }
+    }
+
+    fn serve(&mut self, place: usize) {
+        match self.listeners.get(place) {
+            Some(listening) if listening.is_polled() && listening.is_datagram() => {
+                self.serve_datagram(place)
+            }
+            Some(listening) if listening.is_polled() => self.serve_connections(place),
+            _ => {}
+        }
+    }
+
+    fn rest(&mut self, place: usize, span: Duration) {
+        if let Some(listening) = self.listeners.get_mut(place) {
+            listening.rests_until = Some(Instant::now() + span);
+        }
+    }
+
+    /// Stops listening, removes the socket files, and on QUIT ends the children.
+    fn stop(mut self, ending: Ending) {
+        if ending == Ending::StopAll {
+            for pid in self.children.pids() {
+                process::terminate(pid);
+            }
+        }
+        for listening in &mut self.listeners {
+            let listener = &mut listening.listener;
+            if let Some(Err(errno)) = listener.file.take().map(SocketFile::remove) {
+                let label = &listener.label;
+                self.log.tell(
+                    &Event::Loss(format!("unable to remove {label}: {errno}")),
+                    Instant::now(),
+                );
+            }
+        }
+        self.note(|| "stopping".into());
+        self.log.close();
+    }
+
+    fn warn(&mut self, kind: Trouble, place: Option<usize>, reason: String) {
+        let listening = place.and_then(|place| self.listeners.get(place));
+        let listener = listening.map(|listening| &listening.listener.label);
+        self.log.tell(
+            &Event::Warning(Warning {
+                kind,
+                listener,
+                reason,
+            }),
+            Instant::now(),
+        );
+    }
+
+    fn note(&mut self, text: impl FnOnce() -> String) {
+        if self.log.heeds(Level::Everything) {
+            self.log.tell(&Event::Note(text()), Instant::now());
+        }
+    }
+
+    /// PROG as the user called it, in quotes.
+    fn prog(&self) -> String {
+        let prog = self.service.words.first();
+        Quoted(prog.map_or(OsStr::new(""), |word| word).as_bytes()).to_string()
+    }
+}
+
+/// A listener's place as a child remembers it. There are never more listeners than descriptors.
+fn index(place: usize) -> u32 {
+    u32::try_from(place).unwrap_or(u32::MAX)
+}

@@ -1,0 +1,133 @@
+//! Descriptors: what they are, which stay open, what they refer to.
+
+use crate::sys::errno::{Errno, check, uninterrupted};
+use nix::fcntl::{FcntlArg, FdFlag, OFlag, fcntl, open};
+use nix::sys::stat::{Mode, SFlag, fstat};
+use std::ffi::{c_int, c_uint};
+use std::os::fd::{AsFd, BorrowedFd, FromRawFd, OwnedFd};
+
+/// What kind of file a descriptor refers to.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum FileKind {
+    Socket,
+    Fifo,
+    /// A regular file, a folder or a block device: nothing that waits for anyone.
+    Storage,
+    /// A character device, or something without a file type, such as an eventfd or a message queue.
+    Other,
+}
+
+/// Which file a descriptor refers to, as stat(2) has it: device and inode.
+pub(crate) type Identity = (u64, u64);
+
+/// The descriptor of this number, ours from here on.
+///
+/// # Errors
+/// EBADF if it is not open.
+pub(crate) fn take(number: i32) -> Result<OwnedFd, Errno> {
+    // SAFETY: F_GETFD reads no memory.
+    check(unsafe { libc::fcntl(number, libc::F_GETFD) })?;
+    // SAFETY: it is open, as just seen, and the caller takes each number at most once (`listen::adopt` sees to it), so
+    // that nothing else in this process owns it.
+    Ok(unsafe { OwnedFd::from_raw_fd(number) })
+}
+
+/// Descriptors 0, 1 and 2, which are always open: Rust's runtime opens /dev/null in place of a closed one before main.
+pub(crate) fn standard(number: c_int) -> BorrowedFd<'static> {
+    assert!(
+        (0..=2).contains(&number),
+        "only 0, 1 and 2 stay open for ever"
+    );
+    // SAFETY: 0, 1 and 2 are open from before main and are only ever replaced, never closed.
+    unsafe { BorrowedFd::borrow_raw(number) }
+}
+
+/// fcntl(2) F_SETFD: the descriptor is closed by execve(2), or is not.
+pub(crate) fn set_cloexec(fd: impl AsFd, on: bool) -> Result<(), Errno> {
+    let flags = if on {
+        FdFlag::FD_CLOEXEC
+    } else {
+        FdFlag::empty()
+    };
+    fcntl(fd, FcntlArg::F_SETFD(flags))?;
+    Ok(())
+}
+
+/// fcntl(2) F_DUPFD_CLOEXEC: the same file under a number from 3 up.
+pub(crate) fn duplicate(fd: impl AsFd) -> Result<OwnedFd, Errno> {
+    let number = fcntl(fd, FcntlArg::F_DUPFD_CLOEXEC(3))?;
+    // SAFETY: the kernel has just made this descriptor; nothing else knows of it.
+    Ok(unsafe { OwnedFd::from_raw_fd(number) })
+}
+
+/// fcntl(2) F_SETFL: O_NONBLOCK of the open file description, which others may share. No call is spent where it is
+/// as wanted already.
+pub(crate) fn set_nonblocking(fd: impl AsFd, on: bool) -> Result<(), Errno> {
+    let flags = OFlag::from_bits_retain(fcntl(fd.as_fd(), FcntlArg::F_GETFL)?);
+    if flags.contains(OFlag::O_NONBLOCK) != on {
+        let mut wanted = flags;
+        wanted.set(OFlag::O_NONBLOCK, on);
+        fcntl(fd, FcntlArg::F_SETFL(wanted))?;
+    }
+    Ok(())
+}
+
+/// fstat(2): what kind of file this is.
+pub(crate) fn kind(fd: impl AsFd) -> Result<FileKind, Errno> {
+    let format = SFlag::from_bits_truncate(fstat(fd)?.st_mode) & SFlag::S_IFMT;
+    Ok(match format {
+        SFlag::S_IFSOCK => FileKind::Socket,
+        SFlag::S_IFIFO => FileKind::Fifo,
+        SFlag::S_IFREG | SFlag::S_IFDIR | SFlag::S_IFBLK => FileKind::Storage,
+        _ => FileKind::Other,
+    })
+}
+
+/// fstat(2): which file this is.
+pub(crate) fn identity(fd: impl AsFd) -> Result<Identity, Errno> {
+    let status = fstat(fd)?;
+    Ok((status.st_dev, status.st_ino))
+}
+
+/// dup3(2): the standard descriptor `number` refers to the file of `fd` from now on, open across execve(2).
+pub(crate) fn replace_standard(number: c_int, fd: BorrowedFd<'_>) -> Result<(), Errno> {
+    use std::os::fd::AsRawFd;
+    assert!(
+        (0..=2).contains(&number),
+        "only 0, 1 and 2 are replaced in place"
+    );
+    // SAFETY: `fd` is open, and no OwnedFd holds a number below 3, so none loses its file.
+    uninterrupted(|| check(unsafe { libc::dup2(fd.as_raw_fd(), number) })).map(drop)
+}
+
+/// open(2) of /dev/null for reading and writing.
+pub(crate) fn null() -> Result<OwnedFd, Errno> {
+    Ok(open(
+        "/dev/null",
+        OFlag::O_RDWR | OFlag::O_CLOEXEC,
+        Mode::empty(),
+    )?)
+}
+
+/// close_range(2): closes every descriptor from 3 up but `kept`, which is in rising order.
+pub(crate) fn close_all_but(kept: &[c_int]) -> Result<(), Errno> {
+    let mut first: c_int = 3;
+    for number in kept.iter().copied().filter(|number| *number >= 3) {
+        if number > first {
+            close_range(first, number - 1)?;
+        }
+        first = number.saturating_add(1);
+    }
+    close_range(first, c_int::MAX)
+}
+
+fn close_range(first: c_int, last: c_int) -> Result<(), Errno> {
+    let (first, last) = (first.cast_unsigned(), last.cast_unsigned() as c_uint);
+    // SAFETY: called while starting, when the only descriptors from 3 up that this process owns are the `kept` ones,
+    // which the ranges leave out.
+    let done = unsafe { libc::syscall(libc::SYS_close_range, first, last, 0) };
+    match c_int::try_from(done) {
+        Ok(done) => check(done).map(drop),
+        Err(_) => Ok(()),
+    }
+}

@@ -1,0 +1,16 @@
+//! How: system calls, each under its own name; the only room with unsafe code. It imports no other room.
+#![allow(unsafe_code, reason = "the only room that calls the system")]
+
+pub(crate) mod env;
+pub(crate) mod errno;
+pub(crate) mod fd;
+pub(crate) mod names;
+pub(crate) mod path;
+pub(crate) mod poll;
+pub(crate) mod process;
+mod raw;
+pub(crate) mod signal;
+pub(crate) mod sockaddr;
+pub(crate) mod socket;
+pub(crate) mod spawn;
+pub(crate) mod stderr;

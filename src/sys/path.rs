@@ -1,0 +1,173 @@
+//! Files of unix sockets: the folder, what lies at a name in it, and replacing or removing just that.
+
+use crate::sys::errno::Errno;
+use nix::fcntl::{AtFlags, OFlag, RenameFlags, open, openat, renameat, renameat2};
+use nix::sys::stat::{FchmodatFlags, Mode, SFlag, fchmodat, fstat, fstatat};
+use nix::unistd::{Gid, Uid, UnlinkatFlags, fchownat, unlinkat};
+use std::ffi::OsString;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+pub(crate) use crate::sys::fd::Identity;
+
+/// One name in one folder; the folder is held open, so that neither a rename above it nor a chroot changes what is
+/// meant.
+#[derive(Debug)]
+pub(crate) struct Entry {
+    folder: OwnedFd,
+    name: OsString,
+}
+
+/// What lies at a name.
+#[derive(Debug)]
+pub(crate) enum Found {
+    Nothing,
+    /// A socket's file, held so that its inode number cannot go to another file.
+    Socket(Held),
+    /// Anything else, a symbolic link too.
+    Foreign,
+}
+
+/// A file held open as a mere place (O_PATH).
+#[derive(Debug)]
+pub(crate) struct Held(OwnedFd, Identity);
+
+impl Held {
+    /// Device and inode.
+    pub(crate) fn identity(&self) -> Identity {
+        self.1
+    }
+
+    /// fchownat(2) with AT_EMPTY_PATH: the owner of this very file.
+    pub(crate) fn set_owner(&self, uid: u32, gid: Option<u32>) -> Result<(), Errno> {
+        let (uid, gid) = (Uid::from_raw(uid), gid.map(Gid::from_raw));
+        Ok(fchownat(
+            &self.0,
+            "",
+            Some(uid),
+            gid,
+            AtFlags::AT_EMPTY_PATH,
+        )?)
+    }
+
+    /// chmod(2) of this very file: fchmodat2 where the kernel has it (6.6), else by its name in /proc.
+    pub(crate) fn set_mode(&self, mode: u32) -> Result<(), Errno> {
+        const FCHMODAT2: libc::c_long = 452;
+        let fd = self.0.as_raw_fd();
+        // SAFETY: the path is an empty string with its NUL, and outlives the call.
+        let done = unsafe { libc::syscall(FCHMODAT2, fd, c"".as_ptr(), mode, libc::AT_EMPTY_PATH) };
+        if done == 0 {
+            return Ok(());
+        }
+        match Errno::last() {
+            Errno(libc::ENOSYS) => {
+                let path = format!("/proc/self/fd/{fd}");
+                let mode = Mode::from_bits_truncate(mode);
+                Ok(fchmodat(
+                    nix::fcntl::AT_FDCWD,
+                    path.as_str(),
+                    mode,
+                    FchmodatFlags::FollowSymlink,
+                )?)
+            }
+            errno => Err(errno),
+        }
+    }
+}
+
+impl Entry {
+    /// Opens the folder that `path` lies in.
+    pub(crate) fn open(path: &[u8]) -> Result<Self, Errno> {
+        let (folder, name) = match path.iter().rposition(|byte| *byte == b'/') {
+            Some(slash) => path.split_at_checked(slash + 1).unwrap_or((path, b"")),
+            None => (&b"."[..], path),
+        };
+        let folder = Path::new(std::ffi::OsStr::from_bytes(folder));
+        let folder = open(
+            folder,
+            OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC,
+            Mode::empty(),
+        )?;
+        Ok(Self {
+            folder,
+            name: std::ffi::OsStr::from_bytes(name).to_owned(),
+        })
+    }
+
+    /// What lies here now; a symbolic link is not followed.
+    pub(crate) fn look(&self) -> Result<Found, Errno> {
+        let flags = OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+        let file = match openat(&self.folder, self.name.as_os_str(), flags, Mode::empty()) {
+            Ok(file) => file,
+            Err(nix::errno::Errno::ENOENT) => return Ok(Found::Nothing),
+            Err(errno) => return Err(errno.into()),
+        };
+        let status = fstat(&file)?;
+        if SFlag::from_bits_truncate(status.st_mode) & SFlag::S_IFMT != SFlag::S_IFSOCK {
+            return Ok(Found::Foreign);
+        }
+        Ok(Found::Socket(Held(file, (status.st_dev, status.st_ino))))
+    }
+
+    /// Takes away the dead socket file `dead`, and nothing else: the name is moved aside first, and if it was another
+    /// file by then, that one is moved back. Returns whether it was `dead`.
+    pub(crate) fn remove_dead(&self, dead: &Held) -> Result<bool, Errno> {
+        let mut aside = OsString::from(format!(".skd-{}-", std::process::id()));
+        aside.push(format!("{:x}", dead.identity().1));
+        match renameat(
+            &self.folder,
+            self.name.as_os_str(),
+            &self.folder,
+            aside.as_os_str(),
+        ) {
+            Ok(()) => {}
+            Err(nix::errno::Errno::ENOENT) => return Ok(false),
+            Err(errno) => return Err(errno.into()),
+        }
+        let moved = fstatat(
+            &self.folder,
+            aside.as_os_str(),
+            AtFlags::AT_SYMLINK_NOFOLLOW,
+        )?;
+        if (moved.st_dev, moved.st_ino) == dead.identity() {
+            unlinkat(&self.folder, aside.as_os_str(), UnlinkatFlags::NoRemoveDir)?;
+            return Ok(true);
+        }
+        self.move_back(&aside)?;
+        Ok(false)
+    }
+
+    /// renameat2(2) with RENAME_NOREPLACE. If a third file has taken the name meanwhile, that one stays.
+    fn move_back(&self, aside: &OsString) -> Result<(), Errno> {
+        let flags = RenameFlags::RENAME_NOREPLACE;
+        Ok(renameat2(
+            &self.folder,
+            aside.as_os_str(),
+            &self.folder,
+            self.name.as_os_str(),
+            flags,
+        )?)
+    }
+
+    /// unlinkat(2), if what lies here is still the file of this identity.
+    pub(crate) fn remove_if(&self, identity: Identity) -> Result<(), Errno> {
+        let status = match fstatat(
+            self.folder.as_fd(),
+            self.name.as_os_str(),
+            AtFlags::AT_SYMLINK_NOFOLLOW,
+        ) {
+            Ok(status) => status,
+            Err(nix::errno::Errno::ENOENT) => return Ok(()),
+            Err(errno) => return Err(errno.into()),
+        };
+        if (status.st_dev, status.st_ino) == identity {
+            unlinkat(
+                &self.folder,
+                self.name.as_os_str(),
+                UnlinkatFlags::NoRemoveDir,
+            )?;
+        }
+        Ok(())
+    }
+}

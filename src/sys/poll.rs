@@ -1,0 +1,59 @@
+//! epoll(7): which descriptors have something to say.
+
+use crate::sys::errno::Errno;
+use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
+use std::os::fd::AsFd;
+use std::time::Duration;
+
+/// How many ready descriptors one wake-up tells of; the others are told of at the next.
+const READY: usize = 64;
+
+/// A level-triggered epoll instance.
+pub(crate) struct Poll {
+    epoll: Epoll,
+    ready: [EpollEvent; READY],
+}
+
+impl Poll {
+    pub(crate) fn new() -> Result<Self, Errno> {
+        Ok(Self {
+            epoll: Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?,
+            ready: [EpollEvent::empty(); READY],
+        })
+    }
+
+    /// Waits for `fd` to be readable; `token` will name it. With `exclusive` only one of the processes that wait for
+    /// the same socket is woken (EPOLLEXCLUSIVE): others may hold a listener that was handed over.
+    pub(crate) fn add(&self, fd: impl AsFd, token: u64, exclusive: bool) -> Result<(), Errno> {
+        let mut flags = EpollFlags::EPOLLIN;
+        flags.set(EpollFlags::EPOLLEXCLUSIVE, exclusive);
+        Ok(self.epoll.add(fd, EpollEvent::new(flags, token))?)
+    }
+
+    pub(crate) fn remove(&self, fd: impl AsFd) -> Result<(), Errno> {
+        Ok(self.epoll.delete(fd)?)
+    }
+
+    /// epoll_wait(2): how many descriptors are ready, errors and hang-ups included; `ready` names them. None when
+    /// `at_most` has passed, or when a signal interrupted.
+    pub(crate) fn wait(&mut self, at_most: Option<Duration>) -> Result<usize, Errno> {
+        let timeout = match at_most {
+            None => EpollTimeout::NONE,
+            // Rounded up, so that nobody is woken a moment before there is something to do.
+            Some(at_most) => {
+                let millis = at_most.as_nanos().div_ceil(1_000_000);
+                EpollTimeout::from(u16::try_from(millis).unwrap_or(u16::MAX))
+            }
+        };
+        match self.epoll.wait(&mut self.ready, timeout) {
+            Ok(count) => Ok(count),
+            Err(nix::errno::Errno::EINTR) => Ok(0),
+            Err(errno) => Err(errno.into()),
+        }
+    }
+
+    /// The token of one of those that the last `wait` found ready, counted from 0.
+    pub(crate) fn ready(&self, place: usize) -> Option<u64> {
+        self.ready.get(place).map(EpollEvent::data)
+    }
+}

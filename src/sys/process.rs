@@ -1,0 +1,99 @@
+//! Processes: which have ended, how to signal one, how to become another program.
+
+use crate::sys::errno::{Errno, check};
+use std::ffi::{CStr, c_char, c_int};
+use std::fs::Metadata;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+
+/// How a child ended: its exit code, or the signal that killed it.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Status {
+    Exit(i32),
+    Signal(i32),
+}
+
+/// waitpid(2) of any child, without waiting: its pid and status, `None` when no more have ended. Read by libc's own
+/// macros, since nix fails on real-time signals after having reaped.
+pub(crate) fn reap() -> Option<(i32, Status)> {
+    let mut status: c_int = 0;
+    // SAFETY: the call writes one int into `status`.
+    let pid = unsafe { libc::waitpid(-1, &raw mut status, libc::WNOHANG) };
+    if pid <= 0 {
+        return None;
+    }
+    let ended = if libc::WIFSIGNALED(status) {
+        Status::Signal(libc::WTERMSIG(status))
+    } else {
+        Status::Exit(libc::WEXITSTATUS(status))
+    };
+    Some((pid, ended))
+}
+
+/// kill(2): TERM, then CONT so that a stopped process gets to see it. `pid` must be a child not yet reaped, whose
+/// number therefore cannot have gone to anyone else.
+pub(crate) fn terminate(pid: i32) {
+    for signal in [libc::SIGTERM, libc::SIGCONT] {
+        // SAFETY: the call takes no pointer. That it fails for a child that has ended already is no trouble.
+        unsafe { libc::kill(pid, signal) };
+    }
+}
+
+/// getpid(2).
+pub(crate) fn own_pid() -> i32 {
+    std::process::id().cast_signed()
+}
+
+/// umask(2): sets the bits that new files do not get, and returns what was set before.
+pub(crate) fn set_umask(bits: u32) -> u32 {
+    // SAFETY: the call takes no pointer and cannot fail.
+    unsafe { libc::umask(bits) }
+}
+
+/// faccessat(2) with the effective ids, and stat(2): whether execve(2) would find something to run at `path`.
+///
+/// # Errors
+/// Why not; EACCES for what is no regular file.
+pub(crate) fn check_executable(path: &CStr) -> Result<(), Errno> {
+    // SAFETY: the path ends in NUL and outlives the call.
+    check(unsafe { libc::faccessat(libc::AT_FDCWD, path.as_ptr(), libc::X_OK, libc::AT_EACCESS) })?;
+    let file = Path::new(std::ffi::OsStr::from_bytes(path.to_bytes()));
+    let is_program = |file: &Metadata| file.is_file() && file.permissions().mode() & 0o111 != 0;
+    match file.metadata() {
+        Ok(file) if is_program(&file) => Ok(()),
+        Ok(_) => Err(Errno(libc::EACCES)),
+        Err(error) => Err(Errno(error.raw_os_error().unwrap_or(libc::EACCES))),
+    }
+}
+
+/// execve(2): becomes the program at `path`. Both lists end in a null pointer.
+///
+/// # Errors
+/// It returns only on failure.
+pub(crate) fn become_program(path: &CStr, argv: &PointerList<'_>, envp: &PointerList<'_>) -> Errno {
+    // SAFETY: the path and every string of both lists end in NUL, both lists end in null, and all outlive the call.
+    unsafe { libc::execve(path.as_ptr(), argv.as_ptr(), envp.as_ptr()) };
+    Errno::last()
+}
+
+/// Strings as execve(2) wants them: pointers to each, ending in null.
+pub(crate) struct PointerList<'a> {
+    pointers: Vec<*const c_char>,
+    strings: std::marker::PhantomData<&'a CStr>,
+}
+
+impl<'a> PointerList<'a> {
+    pub(crate) fn new(strings: impl IntoIterator<Item = &'a CStr>) -> Self {
+        let mut pointers: Vec<_> = strings.into_iter().map(CStr::as_ptr).collect();
+        pointers.push(std::ptr::null());
+        Self {
+            pointers,
+            strings: std::marker::PhantomData,
+        }
+    }
+
+    fn as_ptr(&self) -> *const *const c_char {
+        self.pointers.as_ptr()
+    }
+}

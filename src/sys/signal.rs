@@ -1,0 +1,177 @@
+//! Signals: as we inherited them, as skd takes them, as a program is given them.
+
+use crate::sys::errno::Errno;
+use crate::sys::raw;
+use nix::sys::signal::{SigSet, SigmaskHow, Signal, sigprocmask};
+use nix::sys::signalfd::{SfdFlags, SignalFd};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// The highest signal number of Linux; numbers start at 1.
+pub(crate) const LAST: i32 = 64;
+/// Bytes of the kernel's signal set, which rt_sigaction(2) and rt_sigprocmask(2) want to be told.
+pub(crate) const SET_BYTES: usize = 8;
+
+/// The kernel's struct sigaction of x86-64 and arm64.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub(crate) struct KernelAction {
+    handler: usize,
+    flags: usize,
+    restorer: usize,
+    mask: u64,
+}
+
+/// SIG_DFL with no flags.
+pub(crate) const DEFAULT: KernelAction = KernelAction {
+    handler: libc::SIG_DFL,
+    flags: 0,
+    restorer: 0,
+    mask: 0,
+};
+const IGNORE: KernelAction = KernelAction {
+    handler: libc::SIG_IGN,
+    ..DEFAULT
+};
+
+/// Whether SIGPIPE was ignored when skd was started. Rust's runtime ignores it before main, so this is looked up
+/// before the runtime starts.
+static PIPE_WAS_IGNORED: AtomicBool = AtomicBool::new(false);
+
+extern "C" fn remember_pipe() {
+    PIPE_WAS_IGNORED.store(is_ignored(libc::SIGPIPE), Ordering::Relaxed);
+}
+
+// SAFETY: the C library calls each entry of this section once, before main, as a C function; ours takes no arguments,
+// needs nothing of Rust's runtime and does not unwind.
+#[unsafe(link_section = ".init_array")]
+#[used]
+static REMEMBER_PIPE: extern "C" fn() = remember_pipe;
+
+/// The signals that skd acts upon.
+const TAKEN: [Signal; 6] = [
+    Signal::SIGTERM,
+    Signal::SIGINT,
+    Signal::SIGQUIT,
+    Signal::SIGHUP,
+    Signal::SIGUSR1,
+    Signal::SIGCHLD,
+];
+
+/// What a signal asks of skd.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Request {
+    /// TERM, INT
+    Stop,
+    /// QUIT
+    StopAll,
+    /// HUP
+    Reread,
+    /// USR1
+    Tell,
+    /// CHLD: at least one child has ended or stopped.
+    Reap,
+}
+
+/// Blocks the signals that skd takes, so that none is lost from here on; they wait for `Signals`. SIGCHLD gets its
+/// default disposition: where it was ignored, children would vanish without a status.
+pub(crate) fn block() -> Result<(), Errno> {
+    set_action(libc::SIGCHLD, &DEFAULT)?;
+    let set: SigSet = TAKEN.into_iter().collect();
+    Ok(sigprocmask(SigmaskHow::SIG_BLOCK, Some(&set), None)?)
+}
+
+/// signalfd(2): the signals that were blocked, as something to poll. A blocked signal is never discarded, even if it
+/// was ignored when skd was started.
+pub(crate) struct Signals(SignalFd);
+
+impl Signals {
+    pub(crate) fn new() -> Result<Self, Errno> {
+        let set: SigSet = TAKEN.into_iter().collect();
+        Ok(Self(SignalFd::with_flags(
+            &set,
+            SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK,
+        )?))
+    }
+
+    /// The next request, `None` when there is none.
+    pub(crate) fn next(&self) -> Option<Request> {
+        loop {
+            let number = self.0.read_signal().ok()??.ssi_signo;
+            match number.cast_signed() {
+                libc::SIGTERM | libc::SIGINT => return Some(Request::Stop),
+                libc::SIGQUIT => return Some(Request::StopAll),
+                libc::SIGHUP => return Some(Request::Reread),
+                libc::SIGUSR1 => return Some(Request::Tell),
+                libc::SIGCHLD => return Some(Request::Reap),
+                _ => {}
+            }
+        }
+    }
+}
+
+impl AsFd for Signals {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+/// The signals that a child would inherit as ignored: what has to be set back for it. Caught ones need nothing, since
+/// execve(2) sets them back.
+pub(crate) fn ignored() -> Vec<i32> {
+    (1..=LAST).filter(|number| is_ignored(*number)).collect()
+}
+
+/// Before becoming a program that is to have the signals skd was started with: SIGPIPE as it was. The rest skd has not
+/// touched yet.
+pub(crate) fn restore_pipe() -> Result<(), Errno> {
+    let action = if PIPE_WAS_IGNORED.load(Ordering::Relaxed) {
+        IGNORE
+    } else {
+        DEFAULT
+    };
+    set_action(libc::SIGPIPE, &action)
+}
+
+/// Before becoming a program that is to have clean signals: every disposition default, nothing blocked.
+pub(crate) fn reset_all() -> Result<(), Errno> {
+    for number in ignored() {
+        set_action(number, &DEFAULT)?;
+    }
+    Ok(sigprocmask(
+        SigmaskHow::SIG_SETMASK,
+        Some(&SigSet::empty()),
+        None,
+    )?)
+}
+
+/// rt_sigaction(2), by the kernel's own numbers: libc hides 32 and 33, which others may have left ignored.
+fn is_ignored(number: i32) -> bool {
+    let mut action = DEFAULT;
+    let arguments = [
+        number.cast_unsigned() as usize,
+        0,
+        (&raw mut action).addr(),
+        SET_BYTES,
+    ];
+    // SAFETY: the kernel writes one sigaction of its own layout into `action`, which has that layout.
+    let returned = unsafe { raw::syscall(libc::SYS_rt_sigaction, arguments) };
+    returned == 0 && action.handler == libc::SIG_IGN
+}
+
+fn set_action(number: i32, action: &KernelAction) -> Result<(), Errno> {
+    let arguments = [
+        number.cast_unsigned() as usize,
+        (&raw const *action).addr(),
+        0,
+        SET_BYTES,
+    ];
+    // SAFETY: the kernel reads one sigaction of its own layout; the handler is SIG_DFL or SIG_IGN, so no code of ours
+    // will run in a signal's context.
+    let returned = unsafe { raw::syscall(libc::SYS_rt_sigaction, arguments) };
+    if returned == 0 {
+        Ok(())
+    } else {
+        Err(Errno(i32::try_from(-returned).unwrap_or(libc::EINVAL)))
+    }
+}

@@ -1,0 +1,33 @@
+//! What a test needs beyond Rust: it is skipped without, and fails under SKD_TEST_NEED=all.
+
+use std::path::Path;
+
+/// Whether we are root. Use as `if !need::root() { return; }`.
+pub(crate) fn root() -> bool {
+    have("root", nix::unistd::geteuid().is_root())
+}
+
+/// Whether a program is in PATH.
+pub(crate) fn program(name: &str) -> bool {
+    let path = std::env::var("PATH").unwrap_or_default();
+    have(
+        name,
+        path.split(':')
+            .any(|folder| Path::new(folder).join(name).exists()),
+    )
+}
+
+/// Whether there is an IPv6 loopback address.
+pub(crate) fn ipv6() -> bool {
+    have("IPv6", std::net::TcpListener::bind("[::1]:0").is_ok())
+}
+
+fn have(what: &str, is_there: bool) -> bool {
+    if !is_there {
+        let all = std::env::var_os("SKD_TEST_NEED").is_some_and(|need| need == "all");
+        assert!(!all, "this test needs {what}");
+        let test = std::thread::current().name().unwrap_or("a test").to_owned();
+        eprintln!("{test}: skipped, it needs {what}");
+    }
+    is_there
+}

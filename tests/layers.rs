@@ -1,0 +1,192 @@
+//! The law of the rooms: who may import whom, what is pure, how long files and functions are.
+
+use std::fs;
+use std::path::Path;
+
+/// Each room and the rooms that it may import besides itself.
+const MAY_IMPORT: &[(&str, &[&str])] = &[
+    ("sys", &[]),
+    ("model", &[]),
+    ("config", &["model"]),
+    ("admit", &["model"]),
+    ("report", &["model"]),
+    ("listen", &["model", "sys"]),
+    ("launch", &["model", "sys"]),
+    (
+        "serve",
+        &["model", "sys", "admit", "report", "listen", "launch"],
+    ),
+];
+
+/// Rooms and files that name no environment, clock, file, descriptor or system call.
+const PURE: &[&str] = &[
+    "model/",
+    "config/",
+    "admit/",
+    "launch/environ.rs",
+    "launch/scrub.rs",
+    "launch/plan.rs",
+    "listen/inherit.rs",
+    "report/line.rs",
+    "report/repeats.rs",
+    "serve/guard.rs",
+];
+
+/// What a pure file would have to name in order not to be pure.
+const IMPURE: &[&str] = &[
+    "std::env",
+    "std::fs",
+    "std::process",
+    "std::os::fd",
+    "std::thread",
+    "std::io::std",
+    "Instant::now",
+    "SystemTime",
+    "libc",
+    "nix::",
+    "crate::sys",
+    "OwnedFd",
+    "BorrowedFd",
+    "RawFd",
+    "File::",
+    "TcpStream",
+    "TcpListener",
+    "UdpSocket",
+    "unsafe {",
+];
+
+const FILE_LINES: usize = 450;
+const FUNCTION_LINES: usize = 70;
+
+/// Every source file with its path below src/ and its text.
+fn sources() -> Vec<(String, String)> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let mut folders = vec![root.clone()];
+    let mut sources = Vec::new();
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+            } else {
+                let name = path
+                    .strip_prefix(&root)
+                    .unwrap()
+                    .to_str()
+                    .unwrap()
+                    .to_owned();
+                sources.push((name, fs::read_to_string(&path).unwrap()));
+            }
+        }
+    }
+    assert!(sources.len() > 20);
+    sources
+}
+
+/// The part of a file that ships: without its unit tests and comments.
+fn shipped(text: &str) -> String {
+    let code = text.split("#[cfg(test)]\nmod tests").next().unwrap();
+    let lines = code
+        .lines()
+        .filter(|line| !line.trim_start().starts_with("//"));
+    lines.collect::<Vec<_>>().join("\n")
+}
+
+#[test]
+fn rooms_import_only_those_below_them() {
+    let mut wrong = Vec::new();
+    for (name, text) in sources() {
+        let Some((room, _)) = name.split_once('/') else {
+            continue;
+        };
+        let (_, allowed) = MAY_IMPORT
+            .iter()
+            .find(|(other, _)| *other == room)
+            .expect(room);
+        for path in shipped(&text).split("crate::").skip(1) {
+            let target: String = path
+                .chars()
+                .take_while(|c| c.is_alphanumeric() || *c == '_')
+                .collect();
+            if target != room && !allowed.contains(&target.as_str()) {
+                wrong.push(format!("{name} imports {target}"));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+#[test]
+fn pure_files_name_nothing_impure() {
+    let mut wrong = Vec::new();
+    let mut found = 0;
+    for (name, text) in sources() {
+        if PURE.iter().any(|pure| name.starts_with(pure)) {
+            found += 1;
+            let code = shipped(&text).replace("std::os::unix::ffi", "");
+            wrong.extend(
+                IMPURE
+                    .iter()
+                    .filter(|word| code.contains(**word))
+                    .map(|word| format!("{name} names {word}")),
+            );
+        }
+    }
+    assert!(found >= PURE.len());
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+#[test]
+fn unsafe_code_is_in_sys_alone() {
+    for (name, text) in sources() {
+        if name.ends_with("/mod.rs") && !name.starts_with("sys/") {
+            let room = name.split_once('/').unwrap().0;
+            assert!(
+                name.matches('/').count() > 1 || text.contains("#![forbid(unsafe_code)]"),
+                "{room} does not forbid unsafe code"
+            );
+        }
+    }
+}
+
+#[test]
+fn files_open_with_a_sentence_and_stay_short() {
+    for (name, text) in sources() {
+        assert!(
+            text.starts_with("//! "),
+            "{name} does not say what it turns into what"
+        );
+        let lines = text.lines().count();
+        assert!(lines <= FILE_LINES, "{name} has {lines} lines");
+    }
+}
+
+#[test]
+fn functions_stay_short() {
+    let mut wrong = Vec::new();
+    for (name, text) in sources() {
+        let code = shipped(&text);
+        let lines: Vec<&str> = code.lines().collect();
+        for (start, line) in lines.iter().enumerate() {
+            let indent = line.len() - line.trim_start().len();
+            let is_function = line
+                .trim_start()
+                .split(' ')
+                .take(5)
+                .any(|word| word == "fn")
+                && !line.trim_end().ends_with(';');
+            if !is_function || line.trim_start().starts_with("//") {
+                continue;
+            }
+            let end = format!("{}}}", " ".repeat(indent));
+            let length = lines[start..]
+                .iter()
+                .position(|line| **line == *end)
+                .unwrap_or(0);
+            if length > FUNCTION_LINES {
+                wrong.push(format!("{name} has {length} lines in {}", line.trim()));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}
