@@ -113,7 +113,7 @@ fn serve(
     prog: Result<Prog, Fatal>,
     inherited: Vec<Listener>,
     environment: &[(OsString, OsString)],
-    log: Log,
+    mut log: Log,
 ) -> Result<(), Fatal> {
     let (prepared, manner) = listen::prepare(&run)?;
     let prog = prog?;
@@ -122,6 +122,10 @@ fn serve(
     }
     // From here on a signal waits until it can be obeyed, so that none leaves a socket file behind.
     signal::block().map_err(|errno| Fatal::unable("block signals", errno))?;
+    for listener in &inherited {
+        log.note(|| format!("took over {}", listener.label));
+    }
+    log.note(|| format!("found PROG at {}", prog.shown_path()));
     let listeners = listen::make(&run, prepared, &manner, inherited)?;
     let ports: String = listeners
         .ports

@@ -2,7 +2,7 @@
 
 use crate::launch::plan;
 use crate::model::error::Fatal;
-use crate::model::text::Quoted;
+use crate::model::text::{Quoted, harmless};
 use crate::sys::errno::Errno;
 use crate::sys::process::{self, PointerList};
 use crate::sys::spawn::Program;
@@ -38,6 +38,11 @@ impl Prog {
             }
         }
         Err(unable_to_run(prog, reason))
+    }
+
+    /// Its file, for a message.
+    pub(crate) fn shown_path(&self) -> String {
+        harmless(self.path.to_bytes())
     }
 
     /// As what every child is started by; `environment` is what all of them get.

@@ -186,7 +186,6 @@ fn served(fd: OwnedFd) -> Result<Served, Useless> {
         };
     }
     if is_listening {
-        fd::set_nonblocking(&fd, true)?;
         return Ok(Served::Listener(listener(fd, style)?));
     }
     connection(fd, style).map(Served::Connection)

@@ -174,7 +174,9 @@ fn every(
     if satisfied(inherited, style, &Place::Inet(v6)) {
         return Ok((vec![], port));
     }
-    match inet(manner, style, v6, false) {
+    // Where somebody else made the IPv4 half, only the other half is left to be made.
+    let v6_only = satisfied(inherited, style, &Place::Inet(v4));
+    match inet(manner, style, v6, v6_only) {
         Ok(listener) => with_port(vec![listener], port),
         Err(Errno::FAMILY_NOT_SUPPORTED | Errno::ADDRESS_NOT_AVAILABLE) => {
             listed(manner, style, &[v4], inherited)

@@ -45,8 +45,6 @@ pub(crate) enum Event<'a> {
     Warning(Warning<'a>),
     /// Something small failed that nobody needs to act on at once.
     Loss(String),
-    /// What skd itself does.
-    Note(String),
 }
 
 /// How many children there are, and may be.

@@ -78,7 +78,6 @@ pub(crate) fn level(event: &Event<'_>) -> Level {
         | Event::End { .. }
         | Event::DatagramEnd { .. }
         | Event::Loss(_) => Level::Connections,
-        Event::Note(_) => Level::Everything,
     }
 }
 
@@ -160,7 +159,7 @@ impl Display for Text<'_> {
                 )
             }
             Event::Warning(warning) => write!(out, "{}", WarningText(warning)),
-            Event::Loss(text) | Event::Note(text) => out.write_str(text),
+            Event::Loss(text) => out.write_str(text),
         }
     }
 }

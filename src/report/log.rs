@@ -53,6 +53,13 @@ impl Log {
         }
     }
 
+    /// Tells what skd itself does, if anyone asked for that.
+    pub(crate) fn note(&mut self, text: impl FnOnce() -> String) {
+        if self.heeds(Level::Everything) {
+            self.write(Class::Info, &text());
+        }
+    }
+
     /// When the log next has something to say by itself.
     pub(crate) fn due(&self) -> Option<Instant> {
         self.repeats.due()

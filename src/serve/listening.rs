@@ -4,6 +4,7 @@ use crate::listen::Listener;
 use crate::model::address::Style;
 use crate::serve::guard::Guard;
 use crate::sys::errno::Errno;
+use crate::sys::fd;
 use crate::sys::poll::Poll;
 use std::time::Instant;
 
@@ -21,16 +22,23 @@ pub(crate) struct Listening {
 }
 
 impl Listening {
-    pub(crate) fn new(listener: Listener) -> Self {
-        let guard = Guard::default();
-        Self {
+    /// An adopted listener may be blocking, and a client that is gone again would then make accept4(2) wait. A
+    /// datagram socket stays as it is: skd never reads from it in a way that waits.
+    ///
+    /// # Errors
+    /// fcntl(2) failed.
+    pub(crate) fn new(listener: Listener) -> Result<Self, Errno> {
+        if listener.style != Style::Datagram {
+            fd::set_nonblocking(&listener, true)?;
+        }
+        Ok(Self {
             listener,
             rests_until: None,
             program: None,
-            guard,
+            guard: Guard::default(),
             woken_for_nothing: 0,
             is_polled: false,
-        }
+        })
     }
 
     pub(crate) fn is_polled(&self) -> bool {

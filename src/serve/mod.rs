@@ -12,7 +12,7 @@ mod listening;
 use crate::admit::sources::Sources;
 use crate::listen::{Listener, SocketFile};
 use crate::model::event::{Count, Event, Status, Trouble, Warning};
-use crate::model::service::{Level, Service};
+use crate::model::service::Service;
 use crate::model::text::Quoted;
 use crate::report::log::Log;
 use crate::sys::errno::Errno;
@@ -72,7 +72,10 @@ impl Server {
         let poll = Poll::new()?;
         let signals = Signals::new()?;
         poll.add(&signals, SIGNALS, false)?;
-        let listeners = listeners.into_iter().map(Listening::new).collect();
+        let listeners = listeners
+            .into_iter()
+            .map(Listening::new)
+            .collect::<Result<_, _>>()?;
         let spawner = Spawner::new(signal::ignored())?;
         let (children, sources) = (Children::default(), Sources::default());
         let server = Self {
@@ -166,13 +169,24 @@ impl Server {
 
     fn obey(&mut self, request: Request) -> Option<Ending> {
         match request {
-            Request::Stop => return Some(Ending::Stop),
-            Request::StopAll => return Some(Ending::StopAll),
+            Request::Stop => return self.ending(Ending::Stop, "asked to stop"),
+            Request::StopAll => {
+                return self.ending(Ending::StopAll, "asked to stop with all children");
+            }
             Request::Reap => self.reap(),
             Request::Tell => self.log.tell(&Event::Status(self.status()), Instant::now()),
-            Request::Reread => self.note(|| "hangup: there is no file to read again".into()),
+            Request::Reread => self
+                .log
+                .note(|| "asked to read files again: there are none".into()),
         }
         None
+    }
+
+    /// A child whose end is known by now has its line before skd ends.
+    fn ending(&mut self, ending: Ending, note: &str) -> Option<Ending> {
+        self.reap();
+        self.log.note(|| note.into());
+        Some(ending)
     }
 
     /// Polls the listeners that are to be served now, and no others.
@@ -245,7 +259,6 @@ impl Server {
                 );
             }
         }
-        self.note(|| "stopping".into());
         self.log.close();
     }
 
@@ -260,12 +273,6 @@ impl Server {
             }),
             Instant::now(),
         );
-    }
-
-    fn note(&mut self, text: impl FnOnce() -> String) {
-        if self.log.heeds(Level::Everything) {
-            self.log.tell(&Event::Note(text()), Instant::now());
-        }
     }
 
     /// PROG as the user called it, in quotes.

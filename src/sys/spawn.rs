@@ -128,7 +128,7 @@ impl Spawner {
     /// Whether a slot is free. If none is, waits for one, but not longer than `patience`.
     pub(crate) fn has_vacancy(&self, patience: Duration) -> bool {
         if self.free_slot().is_none() {
-            self.wait(patience);
+            Self::wait(self.slots.iter(), patience);
         }
         self.free_slot().is_some()
     }
@@ -180,14 +180,18 @@ impl Spawner {
         Some(self.failures.swap_remove(place).1)
     }
 
-    /// futex_waitv(2) on the thread ids of all slots: until one is cleared, or `patience` has passed.
-    fn wait(&self, patience: Duration) {
-        let waits: Vec<libc::futex_waitv> = self.slots.iter().map(Slot::as_futex).collect();
+    /// futex_waitv(2) on the thread ids of slots in use: until one is cleared, or `patience` has passed. If one is free
+    /// already, there is nothing to wait for.
+    fn wait<'a>(slots: impl Iterator<Item = &'a Slot>, patience: Duration) {
+        let waits: Vec<libc::futex_waitv> = slots.map(Slot::as_futex).collect();
+        if waits.iter().any(|wait| wait.val == 0) {
+            return;
+        }
         let deadline = after(patience);
         let count = waits.len();
         let flags = 0;
         // SAFETY: the kernel reads `count` entries and one timespec, which outlive the call; the words that the entries
-        // name belong to slots, which live as long as `self`.
+        // name belong to slots, which live longer.
         let woken = unsafe {
             libc::syscall(
                 libc::SYS_futex_waitv,

@@ -1,0 +1,437 @@
+//! The manual, the help, the README, the units and the code agree, both ways.
+
+mod examples;
+
+use crate::kit::skd::{BINARY, Skd};
+use crate::kit::{Folder, need};
+use std::collections::BTreeSet;
+use std::process::{Command, Stdio};
+
+const ROOT: &str = env!("CARGO_MANIFEST_DIR");
+const MANUAL: &str = include_str!("../man/skd.8");
+const README: &str = include_str!("../README.md");
+
+/// A line of man(7) source as it is read: without macro, fonts and escapes.
+fn plain(line: &str) -> String {
+    let (is_alternating, rest) = match line.strip_prefix('.').map(|line| line.split_once(' ')) {
+        Some(Some((name, rest))) => (
+            matches!(name, "BR" | "RB" | "BI" | "IB" | "RI" | "IR"),
+            rest,
+        ),
+        Some(None) => return String::new(),
+        None => return unescaped(line),
+    };
+    let mut text = String::new();
+    let mut is_quoted = false;
+    for c in rest.chars() {
+        match c {
+            '"' => is_quoted = !is_quoted,
+            ' ' if is_alternating && !is_quoted => {}
+            _ => text.push(c),
+        }
+    }
+    unescaped(&text)
+}
+
+fn unescaped(text: &str) -> String {
+    let escapes = [
+        ("\\fI", ""),
+        ("\\fB", ""),
+        ("\\fR", ""),
+        ("\\c", ""),
+        ("\\|", ""),
+        ("\\(aq", "'"),
+        ("\\-", "-"),
+    ];
+    escapes
+        .iter()
+        .fold(text.to_owned(), |text, (from, to)| text.replace(from, to))
+}
+
+/// A section's lines of source.
+fn section(name: &str) -> Vec<&'static str> {
+    let heads = [format!(".SH {name}"), format!(".SH \"{name}\"")];
+    let lines = MANUAL
+        .lines()
+        .skip_while(|line| !heads.iter().any(|head| head == line));
+    let lines: Vec<_> = lines
+        .skip(1)
+        .take_while(|line| !line.starts_with(".SH "))
+        .collect();
+    assert!(!lines.is_empty(), "{name}");
+    lines
+}
+
+/// What is read, on one line.
+fn prose(lines: &[&str]) -> String {
+    let lines: Vec<_> = lines
+        .iter()
+        .map(|line| plain(line))
+        .filter(|line| !line.is_empty())
+        .collect();
+    lines.join(" ")
+}
+
+/// An option: its section, its names and value as `-l, -x, --unix PATH`, whether it may be given several times.
+type Entry = (String, String, bool);
+
+fn help() -> String {
+    let outcome = Skd::new("--help").outcome();
+    assert_eq!((outcome.code, outcome.stderr.as_str()), (0, ""));
+    outcome.stdout
+}
+
+fn options_of_the_help() -> Vec<Entry> {
+    let mut title = "";
+    let mut entries = Vec::new();
+    let help = help();
+    for line in help.lines() {
+        if let Some(head) = line.strip_suffix(':').filter(|head| !head.contains(' ')) {
+            title = head;
+        } else if line.starts_with("  ") && !title.is_empty() {
+            let (names, text) = line.split_at(30);
+            let mut names = names.trim().to_owned();
+            if let Some((_, alias)) = text.split_once("(also ") {
+                let alias = alias.split(')').next().unwrap();
+                names = names.replacen(", ", &format!(", {alias}, "), 1);
+            }
+            entries.push((title.to_owned(), names, text.ends_with(" *")));
+        }
+    }
+    entries
+}
+
+/// The entries of OPTIONS and the prose below each.
+fn options_of_the_manual() -> Vec<(Entry, String)> {
+    let (mut title, mut depth) = ("", 0);
+    let mut entries: Vec<(String, String, Vec<&str>)> = Vec::new();
+    let mut lines = section("OPTIONS").into_iter();
+    while let Some(line) = lines.next() {
+        match line {
+            ".RS" => depth += 1,
+            ".RE" => depth -= 1,
+            ".TP" if depth == 0 => {
+                entries.push((title.to_owned(), plain(lines.next().unwrap()), Vec::new()));
+            }
+            _ if line.starts_with(".SS ") => title = line.strip_prefix(".SS ").unwrap(),
+            _ => entries
+                .iter_mut()
+                .last()
+                .into_iter()
+                .for_each(|entry| entry.2.push(line)),
+        }
+    }
+    let entries = entries.into_iter().map(|(title, names, body)| {
+        let body = prose(&body);
+        (
+            (title, names, body.contains("May be given several times.")),
+            body,
+        )
+    });
+    entries.collect()
+}
+
+#[test]
+fn help_and_manual_have_the_same_options_in_the_same_order() {
+    let help = options_of_the_help();
+    assert!(help.len() > 20, "{help:?}");
+    let manual: Vec<_> = options_of_the_manual()
+        .into_iter()
+        .map(|(entry, _)| entry)
+        .collect();
+    assert_eq!(manual, help);
+}
+
+#[test]
+fn every_option_has_its_default_in_the_manual() {
+    for ((_, names, _), body) in options_of_the_manual() {
+        let needs_none = names.starts_with("-h") || names.starts_with("-V");
+        assert!(needs_none || body.contains("efault"), "{names}: {body}");
+    }
+}
+
+/// The value of a constant in the source, digits only.
+fn constant(file: &str, name: &str) -> String {
+    let source = std::fs::read_to_string(format!("{ROOT}/src/{file}")).unwrap();
+    let value = source
+        .split_once(&format!("const {name}: "))
+        .map(|(_, rest)| rest);
+    let value = value.and_then(|rest| rest.split_once(" = ")?.1.split_once(";\n"));
+    let (value, _) = value.unwrap_or_else(|| panic!("{name} is not in {file}"));
+    let digits = value.replace('_', "").replace("Duration::from", "");
+    let words = digits.split(|c: char| !c.is_ascii_digit() && !c.is_ascii_alphabetic());
+    let words = words
+        .filter(|word| !word.is_empty())
+        .map(|word| match word {
+            "secs" => "s",
+            "millis" => "ms",
+            other => other,
+        });
+    words.collect::<Vec<_>>().join(" ")
+}
+
+#[test]
+fn the_manual_states_the_limits_that_the_code_has() {
+    let manual = prose(&MANUAL.lines().collect::<Vec<_>>());
+    let table = [
+        ("config/draft.rs", "BACKLOG", "4096", "Default: 4096."),
+        (
+            "config/draft.rs",
+            "MOST_CONNECTIONS",
+            "1000000",
+            "from 1 to 1000000.",
+        ),
+        (
+            "listen/inherit.rs",
+            "MOST",
+            "4096",
+            "a whole number from 1 to 4096",
+        ),
+        (
+            "listen/inherit.rs",
+            "MOST",
+            "4096",
+            "at most 4096 descriptors",
+        ),
+        (
+            "model/address.rs",
+            "UNIX_NAME_BYTES",
+            "107",
+            "has at most 107 bytes",
+        ),
+        (
+            "model/text.rs",
+            "FOREIGN_CHARS",
+            "100",
+            "at most 100 characters are shown",
+        ),
+        (
+            "report/line.rs",
+            "LINE_BYTES",
+            "4096",
+            "at most 4096 bytes each",
+        ),
+        (
+            "report/repeats.rs",
+            "TOLD",
+            "10",
+            "10 are written in a minute",
+        ),
+        (
+            "report/repeats.rs",
+            "SPAN",
+            "s 60",
+            "10 are written in a minute",
+        ),
+        (
+            "report/repeats.rs",
+            "ENTRIES",
+            "256",
+            "At most 256 different warnings",
+        ),
+        (
+            "serve/mod.rs",
+            "BATCH",
+            "16",
+            "Up to 16 connections are taken",
+        ),
+        (
+            "serve/mod.rs",
+            "REST",
+            "ms 100",
+            "that listener rests for 100 ms",
+        ),
+        ("serve/guard.rs", "STARTS", "5", "at most 5 times"),
+        (
+            "serve/guard.rs",
+            "PAUSES",
+            "ms 100 ms 400 s 1 s 2",
+            "with pauses of 0.1, 0.4, 1 and 2 seconds",
+        ),
+        ("sys/spawn.rs", "SLOTS", "8", "At most 8 children at once"),
+        ("sys/spawn.rs", "NOT_EXECUTED", "127", "exits 127"),
+        (
+            "launch/plan.rs",
+            "DEFAULT_PATH",
+            "bin usr bin",
+            "Default: /bin:/usr/bin.",
+        ),
+    ];
+    for (file, name, value, phrase) in table {
+        assert_eq!(constant(file, name), value, "{name} of {file}");
+        assert!(manual.contains(phrase), "{phrase}");
+    }
+    let refused = Skd::new("-t 127.0.0.1:0 -b 2147483648 cat")
+        .outcome()
+        .stderr;
+    assert!(refused.contains("from 1 to 2147483647;"), "{refused}");
+    assert!(manual.contains("from 1 to 2147483647."));
+}
+
+/// The words of `text` that look like variables that speak of a connection.
+fn variables(text: &str) -> BTreeSet<&str> {
+    let words = text.split(|c: char| !c.is_ascii_uppercase() && !c.is_ascii_digit() && c != '_');
+    let families = ["TCP", "UDP", "UNIX", "IPC", "VSOCK"];
+    let speaks = |word: &&str| {
+        let parts = ["LOCAL", "REMOTE", "CONNNUM", "INTERFACE"];
+        let of_family = |family: &&str| word.starts_with(family) && word.len() > family.len() + 1;
+        word.starts_with("PEER")
+            || word.starts_with("REMOTE_")
+            || (families.iter().any(of_family) && parts.iter().any(|part| word.contains(part)))
+    };
+    words.filter(speaks).collect()
+}
+
+#[test]
+fn the_manual_lists_the_variables_that_the_code_sets() {
+    let source = include_str!("../src/launch/environ.rs");
+    let (code, _) = source.split_once("mod tests").unwrap();
+    let manual = section("ENVIRONMENT OF THE PROGRAM");
+    let (_, set) = manual.split_at(manual.iter().position(|line| *line == "Added are").unwrap());
+    let set = prose(set);
+    assert!(variables(code).len() > 30);
+    assert_eq!(variables(&set), variables(code));
+}
+
+#[test]
+fn every_sentence_begins_on_a_new_line() {
+    let mut is_text = true;
+    for line in MANUAL.lines() {
+        match line {
+            ".nf" | ".EX" => is_text = false,
+            ".fi" | ".EE" => is_text = true,
+            _ => {}
+        }
+        let begins = |pair: &[char]| pair[0] == '.' && pair[1] == ' ' && pair[2].is_uppercase();
+        let chars: Vec<_> = line.chars().collect();
+        let is_wrong = is_text && !line.starts_with('.') && chars.windows(3).any(begins);
+        assert!(!is_wrong, "{line}");
+    }
+}
+
+/// Runs a command to its end: everything that it said, nothing if it succeeded silently.
+fn complaints(command: &mut Command) -> String {
+    let done = command.stdin(Stdio::null()).output().unwrap();
+    let mut said = String::from_utf8_lossy(&[done.stdout, done.stderr].concat()).into_owned();
+    if !done.status.success() {
+        said.push_str(&format!("{}\n", done.status));
+    }
+    said
+}
+
+#[test]
+fn mandoc_and_groff_have_nothing_to_say() {
+    let lints = ["mandoc -Tlint -Wwarning", "groff -man -ww -Tutf8 -z"];
+    for lint in lints {
+        let mut words = lint.split(' ');
+        let program = words.next().unwrap();
+        if need::program(program) {
+            let mut command = Command::new(program);
+            let command = command.args(words).arg("man/skd.8").current_dir(ROOT);
+            assert_eq!(complaints(command), "", "{lint}");
+        }
+    }
+}
+
+#[test]
+fn the_units_verify() {
+    if !need::program("systemd-analyze") {
+        return;
+    }
+    let folder = Folder::new();
+    let mut copies = Vec::new();
+    for entry in std::fs::read_dir(format!("{ROOT}/units")).unwrap() {
+        let entry = entry.unwrap();
+        let text = std::fs::read_to_string(entry.path()).unwrap();
+        assert!(text.contains("\nDocumentation=man:skd(8)\n"), "{text}");
+        let copy = folder.path(entry.file_name().to_str().unwrap());
+        std::fs::write(&copy, text.replace("/usr/bin/skd", BINARY)).unwrap();
+        copies.push(copy);
+    }
+    assert_eq!(copies.len(), 2);
+    let mut command = Command::new("systemd-analyze");
+    let command = command.args(["verify", "--man=no"]).args(copies);
+    assert_eq!(complaints(command), "");
+}
+
+/// The blocks of EXAMPLES, as a shell takes them.
+fn examples() -> Vec<String> {
+    let text = section("EXAMPLES").join("\n");
+    let blocks = text.split("\n.EX\n").skip(1);
+    blocks
+        .map(|block| unescaped(block.split_once("\n.EE").unwrap().0))
+        .collect()
+}
+
+/// Every command line passes `--check` as it stands, ports and paths included.
+fn passes_check(line: &str, folder: &Folder) {
+    let path = std::env::var("PATH").unwrap();
+    let mut command = Command::new("sh");
+    let command = command.args(["-c", line]).current_dir(folder.path(""));
+    let command = command.env("PATH", format!("{}:{path}", folder.path("")));
+    assert_eq!(complaints(command), "", "{line}");
+}
+
+#[test]
+fn the_command_lines_of_manual_and_readme_pass_check() {
+    if !need::program("busybox") || !need::program("git") {
+        return;
+    }
+    let folder = Folder::new();
+    folder.script("skd", &format!("exec {BINARY} --check \"$@\""));
+    let of_readme = README.lines().filter_map(|line| line.strip_prefix("    "));
+    let examples = examples();
+    let lines = of_readme.chain(examples.iter().flat_map(|block| block.lines()));
+    let commands = lines.filter_map(|line| {
+        let line = line
+            .strip_prefix("cargo run --release -- ")
+            .map(|rest| format!("skd {rest}"))
+            .unwrap_or_else(|| line.to_owned());
+        line.starts_with("skd -").then_some(line)
+    });
+    let commands: Vec<_> = commands.collect();
+    assert_eq!(commands.len(), 13, "{commands:#?}");
+    for line in commands {
+        passes_check(&line, &folder);
+    }
+}
+
+#[test]
+fn the_readme_names_options_and_the_version_as_they_are() {
+    let options: Vec<_> = options_of_the_help()
+        .into_iter()
+        .map(|(_, names, _)| names)
+        .collect();
+    let names: BTreeSet<&str> = options
+        .iter()
+        .flat_map(|names| names.split([',', ' ']))
+        .collect();
+    let (refused, told): (Vec<_>, Vec<_>) = README
+        .lines()
+        .partition(|line| line.ends_with(" are refused."));
+    let quoted = |lines: Vec<&'static str>| {
+        let text: Vec<_> = lines
+            .into_iter()
+            .flat_map(|line| line.split('`').skip(1).step_by(2))
+            .collect();
+        text.into_iter()
+            .filter(|word| word.starts_with('-'))
+            .collect::<Vec<_>>()
+    };
+    let (refused, told) = (quoted(refused), quoted(told));
+    assert!(
+        refused.len() == 5 && told.len() > 10,
+        "{refused:?} {told:?}"
+    );
+    for option in told {
+        assert!(names.contains(option), "{option}");
+    }
+    for option in refused {
+        let text = format!("skd: usage: there is no option \"{option}\"; try \"skd --help\"\n");
+        assert_eq!(Skd::with_words([option, "cat"]).outcome().stderr, text);
+    }
+    let version = env!("CARGO_PKG_VERSION");
+    let (_, changes) = README.split_once("\n## Changes\n\n").unwrap();
+    assert!(changes.starts_with(&format!("### {version}\n")));
+    assert!(MANUAL.contains(&format!(" \"skd {version}\" ")));
+}
