@@ -40,7 +40,8 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(fatal) => {
             // Nobody is left to tell if this fails.
-            let _ = Stderr::new().write(report::line::of_fatal(&fatal, for_journal).as_bytes());
+            let _ =
+                Stderr::starting().write(report::line::of_fatal(&fatal, for_journal).as_bytes());
             ExitCode::from(fatal.exit_code())
         }
     }
@@ -52,8 +53,9 @@ fn run(environment: &[(OsString, OsString)], for_journal: bool) -> Result<(), Fa
         Asked::Text(text) => return print(&text),
         Asked::Run(run) => *run,
     };
-    let mut log = Log::new(run.level, for_journal, Box::new(Stderr::new()));
+    let mut log = Log::new(run.level, for_journal, Box::new(Stderr::starting()));
     let (inherited, warnings) = listen::adopt(&run, environment)?;
+    log.redirect(for_journal, Box::new(Stderr::new()));
     for warning in warnings {
         log.warn(&warning);
     }
@@ -115,7 +117,7 @@ fn serve(
     environment: &[(OsString, OsString)],
     mut log: Log,
 ) -> Result<(), Fatal> {
-    let (prepared, manner) = listen::prepare(&run)?;
+    let (prepared, manner) = listen::prepare(&run, &inherited)?;
     let prog = prog?;
     if run.check {
         return Ok(());

@@ -102,7 +102,7 @@ fn rooms_import_only_those_below_them() {
         let (_, allowed) = MAY_IMPORT
             .iter()
             .find(|(other, _)| *other == room)
-            .expect(room);
+            .unwrap_or_else(|| panic!("{room} is no room"));
         for path in shipped(&text).split("crate::").skip(1) {
             let target: String = path
                 .chars()

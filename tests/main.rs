@@ -7,6 +7,18 @@
     reason = "a test that fails ends by panicking, and says what it skips"
 )]
 
+mod adopting;
+mod child;
+mod command_line;
+mod datagrams;
+mod environ;
+mod inherited;
 mod kit;
 mod layers;
+mod making;
+mod manual;
+mod messages;
 mod serving;
+mod signals;
+mod troubles;
+mod unix_paths;

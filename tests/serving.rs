@@ -1,8 +1,10 @@
 //! Connections: taken, counted, limited, ended.
 
 use crate::kit::net::Client;
-use crate::kit::probe;
-use crate::kit::skd::Skd;
+use crate::kit::skd::{Running, Skd};
+use crate::kit::{Folder, eventually, probe};
+use nix::sys::signal::Signal;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 #[test]
 fn two_clients_are_served_at_once() {
@@ -42,4 +44,185 @@ fn a_full_server_leaves_clients_in_the_backlog() {
         "{}",
         outcome.stderr
     );
+}
+
+/// At the limit the one who waits may leave before it is served.
+#[test]
+fn a_client_that_leaves_while_it_waits_does_not_block_the_next() {
+    let mut skd = Skd::new("-1 -v -c 1 -t 127.0.0.1:0 cat").start();
+    let port = skd.port();
+    let mut first = Client::tcp(port);
+    first.says("first").hears("first");
+    drop(Client::tcp(port));
+    let mut third = Client::tcp(port);
+    assert_eq!(skd.status(), "1/1 accepted 1 denied 0 failed 0");
+    assert_eq!(first.hears_all(), "");
+    third.says("third").hears("third");
+    assert_eq!(skd.status(), "1/1 accepted 3 denied 0 failed 0");
+    skd.stop();
+}
+
+#[test]
+fn a_limit_is_never_exceeded_and_always_used() {
+    const CLIENTS: usize = 200;
+    let mut skd = Skd::new("-1 -v -c 3 -t 127.0.0.1:0")
+        .word(probe())
+        .word("hold")
+        .start();
+    let port = skd.port();
+    let path = format!("/proc/{0}/task/{0}/children", skd.pid());
+    let is_done = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let watcher = scope.spawn(|| {
+            let mut most = 0;
+            while !is_done.load(Ordering::Relaxed) {
+                let children = std::fs::read_to_string(&path).unwrap();
+                most = most.max(children.split_whitespace().count());
+            }
+            most
+        });
+        let serve_one = || {
+            let mut client = Client::tcp(port);
+            assert!(client.hears_line().starts_with("ready "));
+            assert_eq!(client.hears_all(), "bye\n");
+        };
+        let clients: Vec<_> = (0..CLIENTS).map(|_| scope.spawn(serve_one)).collect();
+        for client in clients {
+            client.join().unwrap();
+        }
+        is_done.store(true, Ordering::Relaxed);
+        assert_eq!(watcher.join().unwrap(), 3);
+    });
+    skd.is_alone();
+    let status = format!("0/3 accepted {CLIENTS} denied 0 failed 0");
+    assert_eq!(skd.status(), status);
+    let stderr = skd.stop().stderr;
+    for (count, at_least) in [("0/3", 1), ("1/3", 2), ("2/3", 2), ("3/3", 1)] {
+        let lines = stderr.lines().filter(|line| line.ends_with(count));
+        assert!(lines.count() >= at_least, "{count}");
+    }
+    assert!(!stderr.contains(" count 4/3"));
+}
+
+#[test]
+fn clients_that_connect_and_vanish_leave_nothing_behind() {
+    let mut skd = Skd::new("-1 -t 127.0.0.1:0 cat").spawn();
+    let port = skd.port();
+    let descriptors = skd.descriptors();
+    for _ in 0..1000 {
+        drop(Client::tcp(port));
+    }
+    Client::tcp(port).says("hello").hears("hello");
+    skd.is_alone();
+    assert_eq!(skd.status(), "0 accepted 1001 denied 0 failed 0");
+    assert_eq!(skd.descriptors(), descriptors);
+    skd.stop();
+}
+
+/// Connects `count` times from four threads and reads each connection to its end.
+fn connect_often(count: usize, connect: impl Fn() -> Client + Sync) {
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                for _ in 0..count / 4 {
+                    assert_eq!(connect().hears_rest(), "");
+                }
+            });
+        }
+    });
+}
+
+/// The resident memory in kB.
+fn memory(skd: &Running) -> u64 {
+    let field = skd.field("VmRSS");
+    field.trim_end_matches(" kB").trim().parse().unwrap()
+}
+
+#[test]
+fn thousands_of_connections_leave_no_process_no_descriptor_and_no_memory() {
+    let folder = Folder::new();
+    let path = folder.path("socket");
+    let words = format!("-1 -t 127.0.0.1:0 -l {path} true");
+    let mut skd = Skd::new(&words).spawn();
+    let port = skd.port();
+    let descriptors = skd.descriptors();
+    // Fewer by TCP, since each leaves a port in TIME_WAIT that other tests may want.
+    connect_often(400, || Client::tcp(port));
+    connect_often(1600, || Client::unix(&path));
+    skd.is_alone();
+    let before = memory(&skd);
+    connect_often(1600, || Client::tcp(port));
+    connect_often(16_400, || Client::unix(&path));
+    skd.is_alone();
+    assert_eq!(skd.status(), "0 accepted 20000 denied 0 failed 0");
+    assert_eq!(skd.descriptors(), descriptors);
+    let grown = memory(&skd).saturating_sub(before);
+    assert!(grown < 400, "{grown} kB more than {before} kB");
+    skd.stop();
+}
+
+#[test]
+fn a_flooded_listener_leaves_the_others_their_turn() {
+    let mut skd = Skd::new("-1 -q -t 127.0.0.1:0 -t 127.0.0.1:0 cat").spawn();
+    let (flooded, other) = (skd.port(), skd.port());
+    let is_done = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                while !is_done.load(Ordering::Relaxed) {
+                    drop(Client::tcp(flooded));
+                }
+            });
+        }
+        for _ in 0..50 {
+            let mut client = Client::tcp(other);
+            client.says("hello").hears("hello");
+        }
+        is_done.store(true, Ordering::Relaxed);
+    });
+    skd.is_alone();
+    skd.stop();
+}
+
+/// More than one turn of the loop takes, all there before skd looks. The kernel keeps them up to somaxconn.
+#[test]
+fn a_burst_that_fills_the_backlog_is_served() {
+    let somaxconn = std::fs::read_to_string("/proc/sys/net/core/somaxconn").unwrap();
+    let count = 500.min(somaxconn.trim().parse().unwrap());
+    let mut skd = Skd::new("-1 -v -t 127.0.0.1:0 cat").start();
+    let port = skd.port();
+    skd.signal(Signal::SIGSTOP);
+    eventually("a stop", || {
+        skd.field("State").starts_with('T').then_some(())
+    });
+    let mut clients: Vec<_> = (0..count).map(|_| Client::tcp(port)).collect();
+    skd.signal(Signal::SIGCONT);
+    for client in &mut clients {
+        client.says("hello").hears("hello");
+    }
+    drop(clients);
+    skd.is_alone();
+    let status = format!("0 accepted {count} denied 0 failed 0");
+    assert_eq!(skd.status(), status);
+    skd.stop();
+}
+
+/// A unix client for whom the backlog has no room waits in connect(2). (What TCP does with one is the kernel's affair.)
+#[test]
+fn a_burst_beyond_the_backlog_is_served() {
+    const CLIENTS: usize = 200;
+    let folder = Folder::new();
+    let path = folder.path("socket");
+    let mut skd = Skd::new(&format!("-v -b 5 -l {path} cat")).start();
+    std::thread::scope(|scope| {
+        for _ in 0..CLIENTS {
+            scope.spawn(|| {
+                Client::unix(&path).says("hello").hears("hello");
+            });
+        }
+    });
+    skd.is_alone();
+    let status = format!("0 accepted {CLIENTS} denied 0 failed 0");
+    assert_eq!(skd.status(), status);
+    skd.stop();
 }

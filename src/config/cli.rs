@@ -5,7 +5,8 @@ use crate::model::text::Quoted;
 use clap::builder::ValueParser;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Arg, ArgAction, ArgMatches, Command};
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::OsStrExt;
 
 /// What the command line holds.
 pub(crate) enum Typed {
@@ -167,7 +168,7 @@ pub(crate) const PROG: &str = "PROG";
 /// # Errors
 /// A usage error that names the option.
 pub(crate) fn parse(words: Vec<OsString>) -> Result<Typed, Fatal> {
-    let all = std::iter::once(OsString::from("skd")).chain(words);
+    let all = std::iter::once(OsString::from("skd")).chain(doubled(words));
     match command().try_get_matches_from(all) {
         Ok(matches) => Ok(Typed::Options(matches)),
         Err(error) => match error.kind() {
@@ -178,6 +179,43 @@ pub(crate) fn parse(words: Vec<OsString>) -> Result<Typed, Fatal> {
             _ => Err(Fatal::usage(complaint(&error))),
         },
     }
+}
+
+/// clap takes `-c=5` for `-c 5`; to getopt(3) the value is `=5`. One more `=` makes clap say the same.
+fn doubled(mut words: Vec<OsString>) -> Vec<OsString> {
+    let specs = || SECTIONS.iter().flat_map(|(_, specs)| specs.iter());
+    let takes_value =
+        |is_it: &dyn Fn(&Spec) -> bool| specs().any(|spec| is_it(spec) && spec.takes != Nothing);
+    let mut is_value = false;
+    for word in &mut words {
+        let bytes = word.as_bytes();
+        if std::mem::take(&mut is_value) {
+            continue;
+        }
+        match bytes {
+            b"--" | b"-" => break,
+            [b'-', b'-', name @ ..] => {
+                is_value = takes_value(&|spec| spec.long.as_bytes() == name);
+            }
+            [b'-', letters @ ..] => {
+                let is_short = |spec: &Spec, letter: u8| {
+                    spec.short == char::from(letter) || (spec.long == "unix" && letter == b'x')
+                };
+                let ends = |letter: &u8| takes_value(&|spec| is_short(spec, *letter));
+                let Some(place) = letters.iter().position(ends) else {
+                    continue;
+                };
+                let value = letters.get(place + 1..).unwrap_or_default();
+                is_value = value.is_empty();
+                if let [b'=', ..] = value {
+                    let (before, value) = bytes.split_at(place + 2);
+                    *word = OsStr::from_bytes(&[before, b"=", value].concat()).to_owned();
+                }
+            }
+            _ => break,
+        }
+    }
+    words
 }
 
 fn command() -> Command {

@@ -143,7 +143,7 @@ fn level(typed: &ArgMatches) -> Result<Level, Fatal> {
 
 fn adopted(typed: &ArgMatches) -> Result<Vec<Adopt>, Fatal> {
     let mut adopt = Vec::new();
-    if given(typed, ADOPT_STDIN) {
+    for _ in 0..typed.get_count(ADOPT_STDIN) {
         adopt.push(Adopt::Descriptor(0));
     }
     for (_, word) in values(typed, "adopt") {

@@ -4,8 +4,8 @@ use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt;
 
 /// Names that tell how skd itself got its sockets and talks to its manager; a child never has them.
-const ADOPTION: [&str; 3] = ["LISTEN_", "S6_FD", "FDSTORE"];
-const MANAGER: [&str; 2] = ["NOTIFY_SOCKET", "WATCHDOG_"];
+const ADOPTION: [&str; 2] = ["LISTEN_", "S6_FD"];
+const MANAGER: [&str; 1] = ["WATCHDOG_"];
 /// Names that speak of a connection, by prefix: `(TCP|…)(LOCAL|REMOTE)*`.
 const FAMILIES: [&str; 6] = ["TCP6", "TCP", "UDP", "UNIX", "IPC", "VSOCK"];
 const CONNECTION: [&str; 2] = ["PROXYREMOTE", "SSL_"];
@@ -52,7 +52,8 @@ pub(crate) fn scrubbed(
                 })
             });
         !(ADOPTION.iter().any(begins)
-            || (scrub == Scrub::Child && MANAGER.iter().any(begins))
+            || name == b"FDSTORE"
+            || (scrub == Scrub::Child && (name == b"NOTIFY_SOCKET" || MANAGER.iter().any(begins)))
             || (scrub != Scrub::Plain && speaks_of_connection)
             || (!journal && name == b"JOURNAL_STREAM"))
     };

@@ -23,7 +23,7 @@ pub(crate) struct Arrival {
 /// A connection's local address.
 pub(crate) enum Local {
     /// The listener's, which has just one.
-    Listeners,
+    OfListener,
     Own(Place),
     Unknown,
 }
@@ -34,7 +34,7 @@ pub(crate) enum Taken {
     /// Nobody waits; a client that was there may have gone, or another process may have taken it.
     Nothing,
     /// This client is gone, or unreachable: try the next.
-    Gone,
+    Gone(Errno),
     /// Something is missing, or wrong with the listener.
     Trouble(Errno),
 }
@@ -44,14 +44,14 @@ pub(crate) fn accept(listener: &Listener) -> Taken {
     let (conn, address) = match socket::accept(listener) {
         Ok(taken) => taken,
         Err(errno) if errno == Errno::AGAIN => return Taken::Nothing,
-        Err(errno) if errno.is_of_network() => return Taken::Gone,
+        Err(errno) if errno.is_of_network() => return Taken::Gone(errno),
         Err(errno) => return Taken::Trouble(errno),
     };
     let Some(remote) = place_of(&address) else {
-        return Taken::Gone;
+        return Taken::Gone(Errno::ABORTED);
     };
     let local = match listener.has_many_addresses {
-        false => Local::Listeners,
+        false => Local::OfListener,
         true => match socket::local_address(&conn)
             .ok()
             .and_then(|local| place_of(&local))
@@ -75,7 +75,8 @@ pub(crate) struct Waiting {
     /// Where it was sent to, if that is known.
     pub(crate) local_ip: Option<IpAddr>,
     pub(crate) len: usize,
-    /// When the kernel received it: the same datagram has the same stamp, an equal one has another.
+    /// When the kernel received it: the same datagram has the same stamp, and an equal one has another, unless a sender
+    /// had the kernel cut both out of one send.
     pub(crate) stamp: Option<Duration>,
 }
 
@@ -84,24 +85,12 @@ pub(crate) struct Waiting {
 /// # Errors
 /// The socket's own trouble.
 pub(crate) fn look(listener: &Listener) -> Result<Option<Waiting>, Errno> {
-    seen(listener, || socket::peek(listener))
-}
-
-/// Takes the first datagram and throws it away; returns it as `look` does.
-///
-/// # Errors
-/// The socket's own trouble.
-pub(crate) fn discard(listener: &Listener) -> Result<Option<Waiting>, Errno> {
-    seen(listener, || socket::discard(listener))
-}
-
-fn seen(
-    listener: &Listener,
-    receive: impl FnOnce() -> Result<socket::Datagram, Errno>,
-) -> Result<Option<Waiting>, Errno> {
-    listener.telling.set(listener, true)?;
-    let datagram = receive();
-    listener.telling.set(listener, false)?;
+    let Some(options) = listener.peeking else {
+        return Ok(None);
+    };
+    options.set(listener, true)?;
+    let datagram = socket::peek(listener);
+    options.set(listener, false)?;
     let datagram = match datagram {
         Ok(datagram) => datagram,
         Err(errno) if errno == Errno::AGAIN => return Ok(None),
@@ -124,4 +113,18 @@ fn seen(
         len: datagram.len,
         stamp: datagram.stamp,
     }))
+}
+
+/// How many datagrams at the head have the stamp of the first.
+///
+/// # Errors
+/// The socket's own trouble.
+pub(crate) fn count_of_first_stamp(listener: &Listener) -> Result<usize, Errno> {
+    let Some(options) = listener.peeking else {
+        return Ok(0);
+    };
+    options.set(listener, true)?;
+    let count = socket::count_of_first_stamp(listener);
+    options.set(listener, false)?;
+    count
 }

@@ -10,7 +10,7 @@ use crate::sys::env;
 use crate::sys::errno::Errno;
 use crate::sys::fd::{self, FileKind, Identity};
 use crate::sys::sockaddr::{Meaning, SockAddr};
-use crate::sys::socket::{self, Telling};
+use crate::sys::socket::{self, PeekOptions};
 use listenfd::ListenFd;
 use std::ffi::OsStr;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
@@ -28,63 +28,72 @@ struct Opened<'a> {
 /// 111, naming a descriptor that is not open or nothing that skd can serve; 100 for a connected socket beside others.
 pub(crate) fn take(takings: &[Taking], warnings: &mut Vec<String>) -> Result<Inherited, Fatal> {
     let opened = open_all(takings)?;
-    let alone = opened.len() == 1;
     let identities: Vec<Identity> = opened.iter().map(|opened| opened.identity).collect();
-    let mut listeners = Vec::new();
+    let (mut listeners, mut connections) = (Vec::new(), Vec::new());
     for Opened { taking, fd, .. } in opened {
         match served(fd) {
             Ok(Served::Listener(listener)) => listeners.push(listener),
-            Ok(Served::Connection(connection)) if alone => {
-                return Ok(Inherited::Connection(connection));
-            }
-            Ok(Served::Connection(_)) => {
-                return Err(Fatal::usage(format!(
-                    "{} is a connected socket, which goes with no other",
-                    taking.called
-                )));
-            }
+            Ok(Served::Connection(connection)) => connections.push((taking, connection)),
             Err(Useless::NoSocket(what)) if taking.may_be_foreign => {
                 warnings.push(format!("{} is {what}, skipping", taking.called));
             }
-            Err(useless) => return Err(Fatal::unable(format!("adopt {}", taking.called), useless)),
+            Err(useless) => {
+                return Err(Fatal::unable(format!("adopt {}", taking.called), useless));
+            }
         }
     }
-    if listeners.is_empty() && !takings.is_empty() {
-        return Err(Fatal::configuration(
-            "there is nothing to adopt: none of the descriptors of S6_FD# is a socket",
-        ));
+    let count = listeners.len() + connections.len();
+    if count == 0 && !takings.is_empty() {
+        let text = "there is nothing to adopt: none of the descriptors of S6_FD# is a socket";
+        return Err(Fatal::configuration(text));
+    }
+    match connections.pop() {
+        Some((_, connection)) if count == 1 => return Ok(Inherited::Connection(connection)),
+        Some((taking, _)) => {
+            let called = &taking.called;
+            return Err(Fatal::usage(format!(
+                "{called} is a connected socket, which goes with no other"
+            )));
+        }
+        None => {}
     }
     empty_standard(&identities).map_err(|errno| Fatal::unable("open /dev/null", errno))?;
     Ok(Inherited::Listeners(listeners))
 }
 
+/// Opens each, those from 3 up first: a copy of a lower one takes a free number, which must not be mistaken for a
+/// descriptor that was there before.
 fn open_all(takings: &[Taking]) -> Result<Vec<Opened<'_>>, Fatal> {
     let mut listen_fds = listen_fds(takings);
-    let mut opened: Vec<Opened<'_>> = Vec::new();
-    for taking in takings {
+    let mut opened: Vec<(usize, Opened<'_>)> = Vec::new();
+    let places = || takings.iter().enumerate();
+    let high = places().filter(|(_, taking)| taking.number > 2);
+    for (place, taking) in high.chain(places().filter(|(_, taking)| taking.number <= 2)) {
         let number = match taking.listen_fds_place {
             // The crate hands each number out once.
-            Some(place) => listen_fds
-                .take_raw_fd(place)
-                .ok()
-                .flatten()
-                .unwrap_or(taking.number),
-            None => taking.number,
+            Some(place) => listen_fds.take_raw_fd(place).ok().flatten(),
+            None => None,
         };
-        let open = open_one(number).and_then(|fd| {
+        let open = open_one(number.unwrap_or(taking.number)).and_then(|fd| {
+            let identity = fd::identity(&fd)?;
             Ok(Opened {
                 taking,
-                identity: fd::identity(&fd)?,
                 fd,
+                identity,
             })
         });
-        let open =
-            open.map_err(|errno| Fatal::unable(format!("adopt {}", taking.called), errno))?;
-        // Two descriptors of one socket, as systemd's StandardInput=fd:NAME gives, are one listener.
-        if opened.iter().all(|other| other.identity != open.identity) {
-            opened.push(open);
-        }
+        let unable = |errno| Fatal::unable(format!("adopt {}", taking.called), errno);
+        opened.push((place, open.map_err(unable)?));
     }
+    opened.sort_by_key(|(place, _)| *place);
+    // Two descriptors of one socket, as systemd's StandardInput=fd:NAME gives, are one listener.
+    let mut seen = Vec::new();
+    opened.retain(|(_, open)| {
+        let is_new = !seen.contains(&open.identity);
+        seen.push(open.identity);
+        is_new
+    });
+    let opened: Vec<Opened<'_>> = opened.into_iter().map(|(_, opened)| opened).collect();
     let mut kept: Vec<i32> = opened.iter().map(|opened| opened.fd.as_raw_fd()).collect();
     kept.sort_unstable();
     fd::close_all_but(&kept)
@@ -179,31 +188,45 @@ fn served(fd: OwnedFd) -> Result<Served, Useless> {
         }
     };
     if style == Style::Datagram {
-        let listener = listener(fd, style)?;
+        let listener = adopted(fd, style)?;
+        let unnamed = listener.place == Place::Unix(None);
+        let is_deaf = unnamed && socket::peer_address(&listener).is_err();
         return match listener.place.inet_port() {
+            _ if is_deaf => Err(Useless::Socket("a datagram socket that is not bound")),
             Some(0) => Err(Useless::Socket("a datagram socket that is not bound")),
             _ => Ok(Served::Listener(listener)),
         };
     }
     if is_listening {
-        return Ok(Served::Listener(listener(fd, style)?));
+        return Ok(Served::Listener(adopted(fd, style)?));
     }
     connection(fd, style).map(Served::Connection)
+}
+
+/// A socket that others made may be one whose connections have addresses of their own, by IP_TRANSPARENT or a program of
+/// bpf(2), which nothing tells.
+fn adopted(socket: OwnedFd, style: Style) -> Result<Listener, Errno> {
+    let listener = listener(socket, style)?;
+    let is_stream = style != Style::Datagram && listener.place.inet_port().is_some();
+    Ok(Listener {
+        has_many_addresses: listener.has_many_addresses || is_stream,
+        ..listener
+    })
 }
 
 /// A listening socket, or a bound datagram socket, with what its address means.
 pub(crate) fn listener(socket: OwnedFd, style: Style) -> Result<Listener, Errno> {
     let (domain, _, _) = socket::nature(&socket)?;
     let place = place_of(&socket::local_address(&socket)?).ok_or(Errno::FAMILY_NOT_SUPPORTED)?;
-    let telling = Telling::of(&socket, domain);
+    let peeking = (style == Style::Datagram).then(|| PeekOptions::of(&socket, domain));
     Ok(Listener {
         style,
         label: Label::new(style, &place),
-        has_many_addresses: place.is_wildcard()
-            || (place.inet_port().is_some() && socket::is_transparent(&socket)),
+        has_many_addresses: place.is_wildcard(),
+        is_v6_only: domain == socket::AF_INET6 && socket::is_v6_only(&socket),
         place,
         file: None,
-        telling,
+        peeking,
         socket,
     })
 }

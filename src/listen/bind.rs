@@ -11,15 +11,14 @@ use crate::sys::errno::Errno;
 use crate::sys::sockaddr::SockAddr;
 use crate::sys::{names, socket};
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::os::fd::OwnedFd;
 
 /// How sockets are made: what all of them have in common.
-pub(crate) struct Manner {
+pub(crate) struct BindOptions {
     backlog: i32,
     access: Access,
 }
 
-impl Manner {
+impl BindOptions {
     /// Looks up the owner.
     ///
     /// # Errors
@@ -92,7 +91,7 @@ impl Wanted {
     ///
     /// # Errors
     /// As `listen::prepare`.
-    pub(crate) fn of(named: &Named, family: Family) -> Result<Self, Fatal> {
+    pub(crate) fn of(named: &Named, family: Family, inherited: &[Listener]) -> Result<Self, Fatal> {
         match named {
             Named::Inet { style, host, port } => {
                 let addresses = resolve::addresses(*style, host, port, family)?;
@@ -103,8 +102,10 @@ impl Wanted {
                 })
             }
             Named::Unix { style, name } => {
-                if let UnixName::Path(path) = name {
-                    let label = Label::new(*style, &Place::Unix(Some(name.clone())));
+                let place = Place::Unix(Some(name.clone()));
+                let is_satisfied = satisfying(inherited, *style, &place).is_some();
+                if let (UnixName::Path(path), false) = (name, is_satisfied) {
+                    let label = Label::new(*style, &place);
                     unixfile::look(path)
                         .map_err(|refusal| Fatal::unable(format!("bind {label}"), refusal))?;
                 }
@@ -120,14 +121,14 @@ impl Wanted {
     ///
     /// # Errors
     /// 111, naming the address.
-    pub(crate) fn make(self, manner: &Manner, inherited: &[Listener]) -> Result<Made, Fatal> {
+    pub(crate) fn make(self, options: &BindOptions, inherited: &[Listener]) -> Result<Made, Fatal> {
         match self {
             Self::Unix { style, name } => {
                 let place = Place::Unix(Some(name.clone()));
-                let listeners = if satisfied(inherited, style, &place) {
+                let listeners = if satisfying(inherited, style, &place).is_some() {
                     vec![]
                 } else {
-                    vec![unix(manner, style, name)?]
+                    vec![unix(options, style, name)?]
                 };
                 Ok(Made {
                     listeners,
@@ -142,8 +143,8 @@ impl Wanted {
             } => {
                 let inherited = if port_is_open { &[] } else { inherited };
                 let (listeners, port) = match addresses {
-                    Addresses::Every(port) => every(manner, style, port, inherited)?,
-                    Addresses::Listed(addresses) => listed(manner, style, &addresses, inherited)?,
+                    Addresses::Every(port) => every(options, style, port, inherited)?,
+                    Addresses::Listed(addresses) => listed(options, style, &addresses, inherited)?,
                 };
                 Ok(Made {
                     listeners,
@@ -155,69 +156,88 @@ impl Wanted {
     }
 }
 
-/// Whether an inherited socket is of this type and has this local address.
-fn satisfied(inherited: &[Listener], style: Style, place: &Place) -> bool {
-    inherited
-        .iter()
-        .any(|listener| listener.style == style && listener.place == *place)
+/// The inherited socket that is of this type and has this local address.
+fn satisfying<'a>(inherited: &'a [Listener], style: Style, place: &Place) -> Option<&'a Listener> {
+    let is_it = |listener: &&Listener| listener.style == style && listener.place == *place;
+    inherited.iter().find(is_it)
 }
 
-/// One dual-stack socket on every address, or one for IPv4 where there is no IPv6.
+/// One dual-stack socket on every address, or one for IPv4 where there is no IPv6; where one half was inherited, just
+/// the other.
 fn every(
-    manner: &Manner,
+    options: &BindOptions,
     style: Style,
     port: u16,
     inherited: &[Listener],
 ) -> Result<(Vec<Listener>, u16), Fatal> {
     let v6 = SocketAddr::from((Ipv6Addr::UNSPECIFIED, port));
     let v4 = SocketAddr::from((Ipv4Addr::UNSPECIFIED, port));
-    if satisfied(inherited, style, &Place::Inet(v6)) {
-        return Ok((vec![], port));
+    if let Some(half) = satisfying(inherited, style, &Place::Inet(v6)) {
+        return match half.is_v6_only {
+            true => listed(options, style, &[v4], inherited),
+            false => Ok((vec![], port)),
+        };
     }
-    // Where somebody else made the IPv4 half, only the other half is left to be made.
-    let v6_only = satisfied(inherited, style, &Place::Inet(v4));
-    match inet(manner, style, v6, v6_only) {
-        Ok(listener) => with_port(vec![listener], port),
+    let v6_only = satisfying(inherited, style, &Place::Inet(v4)).is_some();
+    match inet(options, style, v6, v6_only) {
+        Ok(listener) => {
+            let port = listener.place.inet_port().unwrap_or(port);
+            Ok((vec![listener], port))
+        }
         Err(Errno::FAMILY_NOT_SUPPORTED | Errno::ADDRESS_NOT_AVAILABLE) => {
-            listed(manner, style, &[v4], inherited)
+            listed(options, style, &[v4], inherited)
         }
         Err(errno) => Err(unable_to_bind(style, v6, errno)),
     }
 }
 
-/// One socket on each address; where the first was given a port by the kernel, the others take the same.
+/// How often the kernel is asked for a port that is free on every address of a name.
+const PORT_TRIES: usize = 100;
+
+/// One socket on each address; where the first was given a port by the kernel, the others take the same, and another
+/// is asked for if one of them cannot have it.
 fn listed(
-    manner: &Manner,
+    options: &BindOptions,
     style: Style,
     addresses: &[SocketAddr],
     inherited: &[Listener],
 ) -> Result<(Vec<Listener>, u16), Fatal> {
+    let is_open = addresses.first().is_some_and(|address| address.port() == 0);
+    let mut tries = if is_open { PORT_TRIES } else { 1 };
+    loop {
+        tries -= 1;
+        match listed_once(options, style, addresses, inherited) {
+            Err((_, Errno::ADDRESS_IN_USE)) if tries > 0 => {}
+            Err((address, errno)) => return Err(unable_to_bind(style, address, errno)),
+            Ok(made) => return Ok(made),
+        }
+    }
+}
+
+/// The same with one port; an error names the address.
+fn listed_once(
+    options: &BindOptions,
+    style: Style,
+    addresses: &[SocketAddr],
+    inherited: &[Listener],
+) -> Result<(Vec<Listener>, u16), (SocketAddr, Errno)> {
     let mut listeners: Vec<Listener> = Vec::new();
     let mut port = addresses.first().map_or(0, SocketAddr::port);
     for address in addresses {
         let address = with_same_port(*address, port);
-        if satisfied(inherited, style, &Place::Inet(unmapped(address))) {
+        if satisfying(inherited, style, &Place::Inet(unmapped(address))).is_some() {
             continue;
         }
-        let listener = inet(manner, style, address, true)
-            .map_err(|errno| unable_to_bind(style, address, errno))?;
+        let listener = inet(options, style, address, true).map_err(|errno| (address, errno))?;
         port = listener.place.inet_port().unwrap_or(port);
         listeners.push(listener);
     }
-    with_port(listeners, port)
+    Ok((listeners, port))
 }
 
 fn with_same_port(mut address: SocketAddr, port: u16) -> SocketAddr {
     address.set_port(port);
     address
-}
-
-fn with_port(listeners: Vec<Listener>, port: u16) -> Result<(Vec<Listener>, u16), Fatal> {
-    let port = listeners
-        .first()
-        .and_then(|listener| listener.place.inet_port())
-        .unwrap_or(port);
-    Ok((listeners, port))
 }
 
 fn unable_to_bind(style: Style, address: SocketAddr, errno: Errno) -> Fatal {
@@ -229,7 +249,7 @@ fn unable_to_bind(style: Style, address: SocketAddr, errno: Errno) -> Fatal {
 
 /// SO_REUSEADDR is for TCP alone: on UDP it would let a second server take over the port.
 fn inet(
-    manner: &Manner,
+    options: &BindOptions,
     style: Style,
     address: SocketAddr,
     v6_only: bool,
@@ -249,28 +269,37 @@ fn inet(
         socket::set_reuse_address(&made)?;
     }
     socket::bind(&made, &SockAddr::inet(address))?;
-    listening(manner, style, made)
+    if style != Style::Datagram {
+        socket::listen(&made, options.backlog)?;
+    }
+    adopt::listener(made, style)
 }
 
-fn unix(manner: &Manner, style: Style, name: UnixName) -> Result<Listener, Fatal> {
+fn unix(options: &BindOptions, style: Style, name: UnixName) -> Result<Listener, Fatal> {
     let place = Place::Unix(Some(name));
     let label = Label::new(style, &place);
     let unable = |reason: &dyn std::fmt::Display| Fatal::unable(format!("bind {label}"), reason);
     let made = socket::make(socket::AF_UNIX, socket_type(style)).map_err(|errno| unable(&errno))?;
+    let listen = || match style {
+        Style::Datagram => Ok(()),
+        Style::Stream | Style::SeqPacket => socket::listen(&made, options.backlog),
+    };
     let file = match &place {
-        Place::Unix(Some(UnixName::Path(path))) => Some(
-            unixfile::bind(&made, style, path, manner.access)
-                .map_err(|refusal| unable(&refusal))?,
-        ),
+        Place::Unix(Some(UnixName::Path(path))) => {
+            let file = unixfile::bind(&made, style, path, options.access, listen);
+            Some(file.map_err(|refusal| unable(&refusal))?)
+        }
         Place::Unix(Some(name)) => {
-            let address =
-                SockAddr::unix(&sun_path(name)).ok_or_else(|| unable(&Errno::NAME_TOO_LONG))?;
-            socket::bind(&made, &address).map_err(|errno| unable(&errno))?;
+            let address = SockAddr::unix(&sun_path(name)).ok_or(Errno::NAME_TOO_LONG);
+            let bound = address.and_then(|address| socket::bind(&made, &address));
+            bound
+                .and_then(|()| listen())
+                .map_err(|errno| unable(&errno))?;
             None
         }
         Place::Unix(None) | Place::Inet(_) | Place::Vsock { .. } => None,
     };
-    let listener = listening(manner, style, made).map_err(|errno| unable(&errno))?;
+    let listener = adopt::listener(made, style).map_err(|errno| unable(&errno))?;
     // The path as it was typed: the kernel has the same bytes.
     Ok(Listener {
         file,
@@ -278,11 +307,4 @@ fn unix(manner: &Manner, style: Style, name: UnixName) -> Result<Listener, Fatal
         label,
         ..listener
     })
-}
-
-fn listening(manner: &Manner, style: Style, made: OwnedFd) -> Result<Listener, Errno> {
-    if style != Style::Datagram {
-        socket::listen(&made, manner.backlog)?;
-    }
-    adopt::listener(made, style)
 }

@@ -13,7 +13,7 @@ use crate::model::address::{Label, Place, Style};
 use crate::model::error::Fatal;
 use crate::model::service::Run;
 use crate::sys::process;
-use crate::sys::socket::Telling;
+use crate::sys::socket::PeekOptions;
 use std::ffi::OsString;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
@@ -29,8 +29,10 @@ pub(crate) struct Listener {
     pub(crate) file: Option<SocketFile>,
     /// A connection's local address may differ from the listener's.
     pub(crate) has_many_addresses: bool,
-    /// What a datagram socket says about its first datagram.
-    pub(crate) telling: Telling,
+    /// An IPv6 socket that takes no IPv4 connections.
+    pub(crate) is_v6_only: bool,
+    /// What a datagram socket is asked to say about its first datagram.
+    pub(crate) peeking: Option<PeekOptions>,
 }
 
 impl AsFd for Listener {
@@ -76,19 +78,22 @@ pub(crate) struct Listeners {
 /// Names looked up, ready to be bound: everything that can be known without binding.
 pub(crate) struct Prepared(Vec<bind::Wanted>);
 
-/// Looks up every name on the command line and looks at what lies at every unix path.
+/// Looks up every name on the command line and looks at what lies at every unix path that no inherited socket satisfies.
 ///
 /// # Errors
 /// 100 for an unknown service, user or group; 111 for a host that does not resolve and for a unix path that cannot be
 /// bound.
-pub(crate) fn prepare(run: &Run) -> Result<(Prepared, bind::Manner), Fatal> {
-    let manner = bind::Manner::of(&run.making)?;
+pub(crate) fn prepare(
+    run: &Run,
+    inherited: &[Listener],
+) -> Result<(Prepared, bind::BindOptions), Fatal> {
+    let options = bind::BindOptions::of(&run.making)?;
     let wanted = run
         .named
         .iter()
-        .map(|named| bind::Wanted::of(named, run.making.family))
+        .map(|named| bind::Wanted::of(named, run.making.family, inherited))
         .collect::<Result<_, _>>()?;
-    Ok((Prepared(wanted), manner))
+    Ok((Prepared(wanted), options))
 }
 
 /// Binds and listens on everything that no inherited socket satisfies. Socket files that were made are removed again
@@ -99,7 +104,7 @@ pub(crate) fn prepare(run: &Run) -> Result<(Prepared, bind::Manner), Fatal> {
 pub(crate) fn make(
     run: &Run,
     prepared: Prepared,
-    manner: &bind::Manner,
+    options: &bind::BindOptions,
     inherited: Vec<Listener>,
 ) -> Result<Listeners, Fatal> {
     let inherited_count = inherited.len();
@@ -109,15 +114,11 @@ pub(crate) fn make(
     };
     for wanted in prepared.0 {
         let inherited = listeners.all.get(..inherited_count).unwrap_or_default();
-        match wanted.make(manner, inherited) {
-            Ok(made) => {
-                if let Some(port) = made.port.filter(|_| run.print_ports || made.port_was_open) {
-                    listeners.ports.push(port);
-                }
-                listeners.all.extend(made.listeners);
-            }
-            Err(fatal) => return Err(fatal),
+        let made = wanted.make(options, inherited)?;
+        if let Some(port) = made.port.filter(|_| run.print_ports || made.port_was_open) {
+            listeners.ports.push(port);
         }
+        listeners.all.extend(made.listeners);
     }
     Ok(listeners)
 }

@@ -55,7 +55,10 @@ pub(crate) enum Refusal {
 
 impl From<Errno> for Refusal {
     fn from(errno: Errno) -> Self {
-        Self::System(errno)
+        match errno {
+            Errno::IS_FOLDER => Self::Foreign,
+            errno => Self::System(errno),
+        }
     }
 }
 
@@ -87,7 +90,7 @@ pub(crate) fn look(path: &[u8]) -> Result<(), Refusal> {
     }
 }
 
-/// bind(2) to a path: a dead socket file in the way is replaced, a live one and anything else are left alone. Mode and
+/// bind(2) to a path, and `listen`: a dead socket file in the way is replaced, a live one and anything else are left alone. Mode and
 /// owner are in force when it returns, and nobody could connect before.
 ///
 /// # Errors
@@ -97,8 +100,23 @@ pub(crate) fn bind(
     style: Style,
     path: &[u8],
     access: Access,
+    listen: impl FnOnce() -> Result<(), Errno>,
 ) -> Result<SocketFile, Refusal> {
     let entry = Entry::open(path)?;
+    // Held until it listens: in between it would look dead to others.
+    let _lock = entry.lock_folder();
+    let file = bound(socket, style, path, access, entry)?;
+    listen()?;
+    Ok(file)
+}
+
+fn bound(
+    socket: &OwnedFd,
+    style: Style,
+    path: &[u8],
+    access: Access,
+    entry: Entry,
+) -> Result<SocketFile, Refusal> {
     let name = UnixName::Path(path.into());
     let address = SockAddr::unix(&sun_path(&name)).ok_or(Errno::NAME_TOO_LONG)?;
     for _ in 0..TRIES {

@@ -1,8 +1,10 @@
 //! What is served and how: a service, the sockets it asks for, and the run as a whole.
 
 use crate::model::address::{Family, Named};
-use std::ffi::OsString;
+use crate::model::text::Quoted;
+use std::ffi::{OsStr, OsString};
 use std::num::NonZeroU32;
+use std::os::unix::ffi::OsStrExt;
 
 /// What is run for every connection, and what it is given.
 #[derive(Debug, Eq, PartialEq)]
@@ -16,6 +18,14 @@ pub(crate) struct Service {
     /// `-n`: TCP_NODELAY on every accepted TCP connection.
     pub(crate) nodelay: bool,
     pub(crate) proto: Proto,
+}
+
+impl Service {
+    /// PROG as the user called it, in quotes.
+    pub(crate) fn quoted_prog(&self) -> String {
+        let prog = self.words.first();
+        Quoted(prog.map_or(OsStr::new(""), |word| word).as_bytes()).to_string()
+    }
 }
 
 /// What PROTO is called.

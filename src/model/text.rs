@@ -28,9 +28,12 @@ pub(crate) fn harmless(bytes: &[u8]) -> String {
     text
 }
 
-/// Control characters, and the two separators that some viewers take for the end of a line.
+/// Control characters, the two separators that some viewers take for the end of a line, and those that turn the
+/// direction of what follows.
 fn breaks_lines(c: char) -> bool {
-    c.is_control() || matches!(c, '\u{2028}' | '\u{2029}')
+    let turns =
+        matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    turns || c.is_control() || matches!(c, '\u{2028}' | '\u{2029}')
 }
 
 /// A user's own word as a message quotes it: `"word"`, made harmless and cut.
@@ -55,6 +58,7 @@ mod tests {
             (b"\xff\xfeab\xc3", "??ab?"),
             ("c1 \u{9b}2J".as_bytes(), "c1 ?2J"),
             ("line\u{2028}line".as_bytes(), "line?line"),
+            ("\u{202e}drowssap".as_bytes(), "?drowssap"),
         ];
         for (bytes, text) in table {
             assert_eq!(&foreign(bytes), text);

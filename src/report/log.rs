@@ -26,6 +26,11 @@ impl Log {
         }
     }
 
+    /// From here on lines go there.
+    pub(crate) fn redirect(&mut self, for_journal: bool, sink: Box<dyn Write>) {
+        (self.for_journal, self.sink) = (for_journal, sink);
+    }
+
     /// Whether anyone would read events of this level.
     pub(crate) fn heeds(&self, level: Level) -> bool {
         self.level >= level

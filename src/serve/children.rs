@@ -58,18 +58,18 @@ impl Server {
         let now = Instant::now();
         let place = child.listener as usize;
         if let Some(errno) = failure {
-            self.failed = self.failed.saturating_add(1);
             let lost = if child.peer.is_some() {
-                ", closing the connection"
+                self.failed = self.failed.saturating_add(1);
+                "closing the connection"
             } else {
-                ", leaving the datagram"
+                if let Some(listening) = self.listeners.get_mut(place) {
+                    listening.was_executed = false;
+                }
+                "leaving the datagram"
             };
-            let prog = self.prog();
-            self.warn(
-                Trouble::Execute,
-                Some(place),
-                format!("unable to run {prog}: {errno}{lost}"),
-            );
+            let prog = self.service.quoted_prog();
+            let text = format!("unable to run {prog}: {errno}, {lost}");
+            self.warn(Trouble::Execute, Some(place), text);
         }
         if let Some(peer) = &child.peer {
             self.sources.leave(Source::of(peer));

@@ -32,7 +32,7 @@ pub(crate) fn become_prog(
     let mut more = Vec::new();
     // It has no listener, and says itself where it is.
     let nowhere = Place::Unix(None);
-    debug_assert!(!matches!(arrival.local, Local::Listeners));
+    debug_assert!(!matches!(arrival.local, Local::OfListener));
     facts::of_connection(arrival, &nowhere, 1, &service.proto, &mut more);
     let count = Count {
         now: 1,

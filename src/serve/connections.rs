@@ -8,37 +8,31 @@ use crate::serve::{BATCH, PATIENCE, REST, Server, facts, index};
 use crate::sys::errno::Errno;
 use crate::sys::socket;
 use std::os::fd::AsFd;
-use std::time::Instant;
-
-/// What came of trying to start a program.
-enum Started {
-    Pid(i32),
-    /// Every spawn slot is in use.
-    NoSlot,
-    NoProcess(Errno),
-}
+use std::time::{Duration, Instant};
 
 impl Server {
     /// Takes the connections that wait at a listener, as far as there are slots and the limit allows.
     pub(super) fn serve_connections(&mut self, place: usize) {
+        let mut lasting = None;
         for _ in 0..BATCH {
             if self.is_full() {
                 return;
             }
-            // Only with a slot in hand is a client taken out of the backlog.
-            if !self.spawner.has_vacancy(PATIENCE) {
-                return self.rest(place, PATIENCE);
+            // Only when there is a slot is a client taken out of the backlog.
+            if !self.has_slot(place) {
+                return;
             }
             let Some(listening) = self.listeners.get(place) else {
                 return;
             };
             match accept::accept(&listening.listener) {
                 Taken::Arrival(arrival) => {
+                    lasting = None;
                     if !self.launch(place, &arrival) {
                         return self.rest(place, REST);
                     }
                 }
-                Taken::Gone => {}
+                Taken::Gone(errno) => lasting = Some(errno).filter(|errno| errno.may_be_for_good()),
                 Taken::Nothing => return,
                 Taken::Trouble(errno) => {
                     self.warn(Trouble::Accept, Some(place), errno.to_string());
@@ -46,6 +40,27 @@ impl Server {
                 }
             }
         }
+        if let Some(errno) = lasting {
+            self.warn(Trouble::Accept, Some(place), errno.to_string());
+            self.rest(place, REST);
+        }
+    }
+
+    /// Whether a spawn slot is free. If all are in use the loop waits a moment, since most children need no longer; if
+    /// they stay in use, the listener rests, and each time longer.
+    pub(super) fn has_slot(&mut self, place: usize) -> bool {
+        let patience = if self.stuck == 0 {
+            PATIENCE
+        } else {
+            Duration::ZERO
+        };
+        if self.spawner.has_vacancy(patience) {
+            self.stuck = 0;
+            return true;
+        }
+        self.rest(place, (PATIENCE * 2u32.pow(self.stuck)).min(REST));
+        self.stuck = (self.stuck + 1).min(8);
+        false
     }
 
     /// Starts PROG for a connection. Returns whether there was a process to be had; the connection is closed in any
@@ -62,30 +77,18 @@ impl Server {
             let _ = socket::set_nodelay(&arrival.conn);
         }
         let started = match self.spawner.vacancy() {
-            None => Started::NoSlot,
+            None => Err(Errno::AGAIN),
             Some(mut vacancy) => {
-                let proto = &self.service.proto;
-                facts::of_connection(
-                    arrival,
-                    &listening.listener.place,
-                    number,
-                    proto,
-                    vacancy.strings(),
-                );
-                match vacancy.spawn(
-                    &self.program,
-                    arrival.conn.as_fd(),
-                    self.service.stderr_to_client,
-                ) {
-                    Ok(pid) => Started::Pid(pid),
-                    Err(errno) => Started::NoProcess(errno),
-                }
+                let listener_place = &listening.listener.place;
+                let (proto, strings) = (&self.service.proto, vacancy.strings());
+                facts::of_connection(arrival, listener_place, number, proto, strings);
+                let stderr_too = self.service.stderr_to_client;
+                vacancy.spawn(&self.program, arrival.conn.as_fd(), stderr_too)
             }
         };
         let pid = match started {
-            Started::Pid(pid) => pid,
-            Started::NoSlot => return self.no_process(place, source, Errno::AGAIN),
-            Started::NoProcess(errno) => return self.no_process(place, source, errno),
+            Ok(pid) => pid,
+            Err(errno) => return self.no_process(place, source, errno),
         };
         let (now, peer) = (Instant::now(), arrival.peer);
         self.children.insert(
@@ -115,7 +118,7 @@ impl Server {
     fn no_process(&mut self, place: usize, source: Source, errno: Errno) -> bool {
         self.sources.leave(source);
         self.failed = self.failed.saturating_add(1);
-        let prog = self.prog();
+        let prog = self.service.quoted_prog();
         self.warn(
             Trouble::Process,
             Some(place),

@@ -1,13 +1,18 @@
 //! From a datagram that waits to a running program, and what becomes of one that nobody reads.
 
 use crate::listen::accept::{self, Waiting};
+use crate::model::address::Place;
 use crate::model::event::{Event, Trouble};
 use crate::serve::children::Child;
 use crate::serve::guard::Step;
-use crate::serve::{BATCH, PATIENCE, REST, Server, facts, index};
-use crate::sys::fd;
+use crate::serve::{REST, Server, facts, index};
+use crate::sys::{fd, socket};
 use std::os::fd::AsFd;
-use std::time::Instant;
+use std::time::{Duration, Instant};
+
+/// A datagram socket that was ready so often in a row without a datagram rests.
+const WOKEN: u32 = 16;
+const LONGEST_REST: Duration = Duration::from_secs(2);
 
 impl Server {
     /// Looks at the first datagram and starts PROG for it, unless it must wait or has been left unread too often.
@@ -29,14 +34,22 @@ impl Server {
             }
         };
         listening.woken_for_nothing = 0;
-        match listening.guard.waiting(waiting.stamp, now) {
+        // Only where the stamp does not tell it from the one before are those of one stamp counted.
+        let remaining = match listening.guard.knows(waiting.stamp) {
+            true => accept::count_of_first_stamp(&listening.listener).ok(),
+            false => None,
+        };
+        match listening.guard.waiting(waiting.stamp, remaining, now) {
             Step::Start => self.launch_datagram(place, &waiting),
             Step::WaitUntil(until) => listening.rests_until = Some(until),
-            Step::Discard => self.discard(place),
+            Step::Discard => self.discard(place, &waiting),
         }
     }
 
     fn launch_datagram(&mut self, place: usize, waiting: &Waiting) {
+        if !self.has_slot(place) {
+            return;
+        }
         let Some(listening) = self.listeners.get_mut(place) else {
             return;
         };
@@ -46,11 +59,8 @@ impl Server {
             self.warn(Trouble::Look, Some(place), errno.to_string());
             return self.rest(place, REST);
         }
-        if !self.spawner.has_vacancy(PATIENCE) {
-            return self.rest(place, PATIENCE);
-        }
         let Some(mut vacancy) = self.spawner.vacancy() else {
-            return self.rest(place, PATIENCE);
+            return self.rest(place, REST);
         };
         facts::of_datagram(waiting, listener, &self.service.proto, vacancy.strings());
         let pid = match vacancy.spawn(
@@ -60,15 +70,18 @@ impl Server {
         ) {
             Ok(pid) => pid,
             Err(errno) => {
-                let prog = self.prog();
+                let prog = self.service.quoted_prog();
                 let text = format!("unable to start {prog}: {errno}, leaving the datagram");
                 self.warn(Trouble::Process, Some(place), text);
                 return self.rest(place, REST);
             }
         };
+        if listening.guard.starts() == 0 {
+            self.accepted = self.accepted.saturating_add(1);
+        }
         listening.guard.started();
         listening.program = Some(pid);
-        self.accepted = self.accepted.saturating_add(1);
+        listening.was_executed = true;
         let now = Instant::now();
         self.children.insert(
             pid,
@@ -89,35 +102,53 @@ impl Server {
         );
     }
 
-    fn discard(&mut self, place: usize) {
+    /// Throws the first datagram away. What a sender on this machine passed along with it is let go of then, which may
+    /// take as long as the sender likes: for a unix socket a thread waits for that.
+    fn discard(&mut self, place: usize, waiting: &Waiting) {
         let Some(listening) = self.listeners.get_mut(place) else {
             return;
         };
         let starts = listening.guard.starts();
-        let discarded = accept::discard(&listening.listener);
-        let prog = self.prog();
-        let text = match discarded {
-            Ok(Some(waiting)) => {
-                let from = waiting.sender.as_ref().map_or(String::new(), |place| {
-                    format!(" from {}", facts::shown(place))
-                });
-                let len = waiting.len;
-                format!(
-                    "{prog} left it unread {starts} times: discarding a datagram of {len} bytes{from}"
-                )
+        let discarded = match &listening.listener.place {
+            Place::Unix(_) => {
+                listening.rests_until = Some(Instant::now() + REST);
+                fd::duplicate(&listening.listener).map(|socket| {
+                    std::thread::spawn(move || socket::discard(socket));
+                })
             }
-            Ok(None) => return,
-            Err(errno) => format!("unable to discard a datagram: {errno}"),
+            Place::Inet(_) | Place::Vsock { .. } => socket::discard(&listening.listener),
+        };
+        let did = if listening.was_executed {
+            "left it unread"
+        } else {
+            self.failed = self.failed.saturating_add(1);
+            "could not be run"
+        };
+        let prog = self.service.quoted_prog();
+        let sender = waiting.sender.as_ref();
+        let from = sender.map_or(String::new(), |place| {
+            format!(" from {}", facts::shown(place))
+        });
+        let what = format!("a datagram of {} bytes{from}", waiting.len);
+        let text = match discarded {
+            Ok(()) => format!("{prog} {did} {starts} times: discarding {what}"),
+            Err(errno) => format!("unable to discard {what}: {errno}"),
         };
         self.warn(Trouble::Discard, Some(place), text);
     }
 
-    /// Now and then epoll wakes us for nothing; if it does so again and again, the listener rests.
+    /// Now and then epoll wakes us for nothing; if it does so again and again, the listener rests, and each time
+    /// longer.
     fn rest_if_woken_again(&mut self, place: usize, now: Instant) {
-        if let Some(listening) = self.listeners.get_mut(place) {
-            listening.woken_for_nothing = listening.woken_for_nothing.saturating_add(1);
-            if listening.woken_for_nothing > BATCH {
-                listening.rests_until = Some(now + REST);
+        let Some(listening) = self.listeners.get_mut(place) else {
+            return;
+        };
+        listening.woken_for_nothing = (listening.woken_for_nothing + 1).min(WOKEN + 6);
+        if let Some(again) = listening.woken_for_nothing.checked_sub(WOKEN) {
+            listening.rests_until = Some(now + (REST * 2u32.pow(again)).min(LONGEST_REST));
+            if again == 0 {
+                let text = "it is ready, but has nothing to read";
+                self.warn(Trouble::Look, Some(place), text.into());
             }
         }
     }

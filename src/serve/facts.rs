@@ -13,13 +13,13 @@ use std::net::{IpAddr, SocketAddr};
 /// Writes the variables of a connection; `number` counts the live connections of its source, this one included.
 pub(crate) fn of_connection(
     arrival: &Arrival,
-    listeners: &Place,
+    listener_place: &Place,
     number: u32,
     proto: &Proto,
     out: &mut Vec<u8>,
 ) {
     let local = match &arrival.local {
-        Local::Listeners => Some(listeners),
+        Local::OfListener => Some(listener_place),
         Local::Own(place) => Some(place),
         Local::Unknown => None,
     };

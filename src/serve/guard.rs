@@ -13,10 +13,13 @@ const PAUSES: [Duration; 4] = [
 ];
 
 /// What is known of the datagram for which a program was last started. A datagram is told from an equal one by the
-/// time at which the kernel received it.
+/// time at which the kernel received it. Several have one stamp if a sender had the kernel cut them out of one send;
+/// then it tells how many of the stamp are left.
 #[derive(Debug, Default)]
 pub(crate) struct Guard {
     stamp: Option<Duration>,
+    /// How many of this stamp there were when they were last counted.
+    remaining: Option<usize>,
     starts: u32,
     rests_until: Option<Instant>,
 }
@@ -30,16 +33,27 @@ pub(crate) enum Step {
 }
 
 impl Guard {
-    /// A datagram of this stamp waits. If the kernel did not stamp it, it cannot be told from the one before, and is
-    /// never thrown away.
-    pub(crate) fn waiting(&mut self, stamp: Option<Duration>, now: Instant) -> Step {
-        if stamp.is_some() && stamp != self.stamp {
+    /// Whether the stamp is that of the datagram before.
+    pub(crate) fn knows(&self, stamp: Option<Duration>) -> bool {
+        stamp.is_some() && stamp == self.stamp
+    }
+
+    /// A datagram of this stamp waits; `remaining` is how many of the stamp there are, if it is known already. If the
+    /// kernel did not stamp it, it cannot be told from the one before, and is never thrown away.
+    pub(crate) fn waiting(
+        &mut self,
+        stamp: Option<Duration>,
+        remaining: Option<usize>,
+        now: Instant,
+    ) -> Step {
+        let are_fewer = remaining < self.remaining && remaining.is_some();
+        if (stamp.is_some() && stamp != self.stamp) || are_fewer {
             *self = Self {
                 stamp,
-                starts: 0,
-                rests_until: None,
+                ..Self::default()
             };
         }
+        self.remaining = remaining;
         match self.rests_until {
             _ if self.starts >= STARTS && stamp.is_some() => Step::Discard,
             Some(until) if now < until => Step::WaitUntil(until),
@@ -80,7 +94,7 @@ mod tests {
         let mut now = Instant::now();
         let mut pauses = Vec::new();
         loop {
-            match guard.waiting(stamp, now) {
+            match guard.waiting(stamp, Some(1), now) {
                 Step::Start if pauses.len() == most => return (pauses, Step::Start),
                 Step::Start => {
                     guard.started();
@@ -110,12 +124,32 @@ mod tests {
     fn another_datagram_begins_anew_at_once() {
         let mut guard = Guard::default();
         assert_eq!(run(&mut guard, stamp(1), 3).0.len(), 3);
-        assert_eq!(guard.waiting(stamp(2), Instant::now()), Step::Start);
+        assert_eq!(guard.waiting(stamp(2), None, Instant::now()), Step::Start);
         assert_eq!(
             run(&mut guard, stamp(2), 99),
             (PAUSES.to_vec(), Step::Discard)
         );
-        assert_eq!(guard.waiting(stamp(1), Instant::now()), Step::Start);
+        assert_eq!(guard.waiting(stamp(1), None, Instant::now()), Step::Start);
+    }
+
+    /// One send that the kernel cut into three: each is read, and none is taken for the one before.
+    #[test]
+    fn datagrams_of_one_stamp_are_told_apart_by_how_many_are_left() {
+        let mut guard = Guard::default();
+        let now = Instant::now();
+        for (remaining, starts) in [
+            (None, 1),
+            (Some(20), 2),
+            (Some(19), 1),
+            (Some(18), 1),
+            (Some(18), 2),
+        ] {
+            let step = guard.waiting(stamp(1), remaining, now + Duration::from_secs(60));
+            assert_eq!(step, Step::Start);
+            guard.started();
+            guard.ended(now);
+            assert_eq!(guard.starts(), starts, "{remaining:?}");
+        }
     }
 
     #[test]

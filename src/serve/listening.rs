@@ -17,7 +17,9 @@ pub(crate) struct Listening {
     pub(crate) program: Option<i32>,
     pub(crate) guard: Guard,
     /// How often in a row a datagram socket was ready and had nothing.
-    pub(crate) woken_for_nothing: usize,
+    pub(crate) woken_for_nothing: u32,
+    /// Whether the last program for a datagram could be executed.
+    pub(crate) was_executed: bool,
     is_polled: bool,
 }
 
@@ -37,6 +39,7 @@ impl Listening {
             program: None,
             guard: Guard::default(),
             woken_for_nothing: 0,
+            was_executed: true,
             is_polled: false,
         })
     }

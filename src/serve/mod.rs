@@ -13,7 +13,6 @@ use crate::admit::sources::Sources;
 use crate::listen::{Listener, SocketFile};
 use crate::model::event::{Count, Event, Status, Trouble, Warning};
 use crate::model::service::Service;
-use crate::model::text::Quoted;
 use crate::report::log::Log;
 use crate::sys::errno::Errno;
 use crate::sys::poll::Poll;
@@ -22,8 +21,6 @@ use crate::sys::signal::{self, Request, Signals};
 use crate::sys::spawn::{Program, Spawner};
 use children::Children;
 use listening::Listening;
-use std::ffi::OsStr;
-use std::os::unix::ffi::OsStrExt;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
@@ -48,6 +45,8 @@ pub(crate) struct Server {
     sources: Sources,
     accepted: u64,
     failed: u64,
+    /// How often in a row no spawn slot was free.
+    stuck: u32,
     log: Log,
 }
 
@@ -89,6 +88,7 @@ impl Server {
             sources,
             accepted: 0,
             failed: 0,
+            stuck: 0,
             log,
         };
         Ok(server)
@@ -108,6 +108,8 @@ impl Server {
 
     /// Serves until a signal ends it; removes the socket files then. Children live on.
     pub(crate) fn run(mut self) {
+        // Children that are not ours may have ended before anyone heard of it.
+        self.reap();
         self.poll_listeners();
         let ending = loop {
             if let Some(ending) = self.turn() {
@@ -273,12 +275,6 @@ impl Server {
             }),
             Instant::now(),
         );
-    }
-
-    /// PROG as the user called it, in quotes.
-    fn prog(&self) -> String {
-        let prog = self.service.words.first();
-        Quoted(prog.map_or(OsStr::new(""), |word| word).as_bytes()).to_string()
     }
 }
 

@@ -8,6 +8,8 @@ use std::fmt;
 pub(crate) struct Errno(pub(crate) c_int);
 
 impl Errno {
+    pub(crate) const ABORTED: Self = Self(libc::ECONNABORTED);
+    pub(crate) const IS_FOLDER: Self = Self(libc::EISDIR);
     pub(crate) const ADDRESS_IN_USE: Self = Self(libc::EADDRINUSE);
     pub(crate) const ADDRESS_NOT_AVAILABLE: Self = Self(libc::EADDRNOTAVAIL);
     pub(crate) const AGAIN: Self = Self(libc::EAGAIN);
@@ -36,6 +38,11 @@ impl Errno {
                 | libc::ETIMEDOUT
                 | libc::ECONNRESET
         )
+    }
+
+    /// What a firewall or a filter of system calls says, which may be for good.
+    pub(crate) fn may_be_for_good(self) -> bool {
+        matches!(self.0, libc::EPERM | libc::EOPNOTSUPP)
     }
 
     /// What a path says that leads nowhere, so that another may be tried.

@@ -100,6 +100,21 @@ pub(crate) fn replace_standard(number: c_int, fd: BorrowedFd<'_>) -> Result<(), 
     uninterrupted(|| check(unsafe { libc::dup2(fd.as_raw_fd(), number) })).map(drop)
 }
 
+/// open(2) of what a standard descriptor refers to, as a description of our own: non-blocking, to write to.
+///
+/// # Errors
+/// There is no /proc, or we may not; a socket cannot be opened so.
+pub(crate) fn reopen_to_write(number: c_int) -> Result<OwnedFd, Errno> {
+    let flags = OFlag::O_WRONLY | OFlag::O_NONBLOCK | OFlag::O_NOCTTY | OFlag::O_CLOEXEC;
+    let path = format!("/proc/self/fd/{number}");
+    let fd = open(path.as_str(), flags, Mode::empty())?;
+    // Whatever the path led to, it has to be the same file.
+    match identity(&fd)? == identity(standard(number))? {
+        true => Ok(fd),
+        false => Err(Errno::NOT_FOUND),
+    }
+}
+
 /// open(2) of /dev/null for reading and writing.
 pub(crate) fn null() -> Result<OwnedFd, Errno> {
     Ok(open(

@@ -5,11 +5,16 @@ use nix::fcntl::{AtFlags, OFlag, RenameFlags, open, openat, renameat, renameat2}
 use nix::sys::stat::{FchmodatFlags, Mode, SFlag, fchmodat, fstat, fstatat};
 use nix::unistd::{Gid, Uid, UnlinkatFlags, fchownat, unlinkat};
 use std::ffi::OsString;
+use std::fs::File;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 pub(crate) use crate::sys::fd::Identity;
+
+/// How long the lock of a folder is worth waiting for; skd holds it for less than a millisecond.
+const LOCK_PATIENCE: Duration = Duration::from_secs(1);
 
 /// One name in one folder; the folder is held open, so that neither a rename above it nor a chroot changes what is
 /// meant.
@@ -83,6 +88,9 @@ impl Entry {
             Some(slash) => path.split_at_checked(slash + 1).unwrap_or((path, b"")),
             None => (&b"."[..], path),
         };
+        if name.is_empty() {
+            return Err(Errno::IS_FOLDER);
+        }
         let folder = Path::new(std::ffi::OsStr::from_bytes(folder));
         let folder = open(
             folder,
@@ -93,6 +101,21 @@ impl Entry {
             folder,
             name: std::ffi::OsStr::from_bytes(name).to_owned(),
         })
+    }
+
+    /// flock(2) of the folder, so that of several skd that begin at one path only one looks, replaces and listens at a
+    /// time. Others may lock a folder for as long as they like, or it may not be readable: then we go on without.
+    pub(crate) fn lock_folder(&self) -> Option<File> {
+        let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+        let folder = File::from(openat(&self.folder, ".", flags, Mode::empty()).ok()?);
+        let deadline = Instant::now() + LOCK_PATIENCE;
+        while folder.try_lock().is_err() {
+            if Instant::now() > deadline {
+                return None;
+            }
+            std::thread::sleep(LOCK_PATIENCE / 100);
+        }
+        Some(folder)
     }
 
     /// What lies here now; a symbolic link is not followed.

@@ -5,7 +5,7 @@ use crate::sys::raw;
 use nix::sys::signal::{SigSet, SigmaskHow, Signal, sigprocmask};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use std::os::fd::{AsFd, BorrowedFd};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// The highest signal number of Linux; numbers start at 1.
 pub(crate) const LAST: i32 = 64;
@@ -29,24 +29,42 @@ pub(crate) const DEFAULT: KernelAction = KernelAction {
     restorer: 0,
     mask: 0,
 };
+/// SIG_DFL without news of children that stop and go on.
+const QUIET_CHILD: KernelAction = KernelAction {
+    flags: libc::SA_NOCLDSTOP as usize,
+    ..DEFAULT
+};
 const IGNORE: KernelAction = KernelAction {
     handler: libc::SIG_IGN,
     ..DEFAULT
 };
 
-/// Whether SIGPIPE was ignored when skd was started. Rust's runtime ignores it before main, so this is looked up
-/// before the runtime starts.
-static PIPE_WAS_IGNORED: AtomicBool = AtomicBool::new(false);
+/// The signals that were ignored when skd was started, signal N being bit N-1. Rust's runtime ignores SIGPIPE before
+/// main, so this is looked up before the runtime starts.
+static IGNORED_BEFORE: AtomicU64 = AtomicU64::new(0);
 
-extern "C" fn remember_pipe() {
-    PIPE_WAS_IGNORED.store(is_ignored(libc::SIGPIPE), Ordering::Relaxed);
+extern "C" fn remember_ignored() {
+    let mut set = 0;
+    let mut number = 1;
+    while number <= LAST {
+        if is_ignored(number) {
+            set |= bit(number);
+        }
+        number += 1;
+    }
+    IGNORED_BEFORE.store(set, Ordering::Relaxed);
+}
+
+/// A signal in a set as the kernel has it.
+const fn bit(number: i32) -> u64 {
+    1 << (number - 1)
 }
 
 // SAFETY: the C library calls each entry of this section once, before main, as a C function; ours takes no arguments,
 // needs nothing of Rust's runtime and does not unwind.
 #[unsafe(link_section = ".init_array")]
 #[used]
-static REMEMBER_PIPE: extern "C" fn() = remember_pipe;
+static REMEMBER_IGNORED: extern "C" fn() = remember_ignored;
 
 /// The signals that skd acts upon.
 const TAKEN: [Signal; 6] = [
@@ -74,9 +92,12 @@ pub(crate) enum Request {
 }
 
 /// Blocks the signals that skd takes, so that none is lost from here on; they wait for `Signals`. SIGCHLD gets its
-/// default disposition: where it was ignored, children would vanish without a status.
+/// default disposition: where it was ignored, children would vanish without a status; and children that merely stop are
+/// no news. SIGTTOU and SIGXFSZ are ignored: a log on a terminal or under a size limit is not to stop or end skd.
 pub(crate) fn block() -> Result<(), Errno> {
-    set_action(libc::SIGCHLD, &DEFAULT)?;
+    set_action(libc::SIGCHLD, &QUIET_CHILD)?;
+    set_action(libc::SIGTTOU, &IGNORE)?;
+    set_action(libc::SIGXFSZ, &IGNORE)?;
     let set: SigSet = TAKEN.into_iter().collect();
     Ok(sigprocmask(SigmaskHow::SIG_BLOCK, Some(&set), None)?)
 }
@@ -123,14 +144,10 @@ pub(crate) fn ignored() -> Vec<i32> {
 }
 
 /// Before becoming a program that is to have the signals skd was started with: SIGPIPE as it was. The rest skd has not
-/// touched yet.
+/// touched then.
 pub(crate) fn restore_pipe() -> Result<(), Errno> {
-    let action = if PIPE_WAS_IGNORED.load(Ordering::Relaxed) {
-        IGNORE
-    } else {
-        DEFAULT
-    };
-    set_action(libc::SIGPIPE, &action)
+    let was_ignored = IGNORED_BEFORE.load(Ordering::Relaxed) & bit(libc::SIGPIPE) != 0;
+    set_action(libc::SIGPIPE, if was_ignored { &IGNORE } else { &DEFAULT })
 }
 
 /// Before becoming a program that is to have clean signals: every disposition default, nothing blocked.
@@ -151,7 +168,7 @@ fn is_ignored(number: i32) -> bool {
     let arguments = [
         number.cast_unsigned() as usize,
         0,
-        (&raw mut action).addr(),
+        (&raw mut action).expose_provenance(),
         SET_BYTES,
     ];
     // SAFETY: the kernel writes one sigaction of its own layout into `action`, which has that layout.
@@ -162,7 +179,7 @@ fn is_ignored(number: i32) -> bool {
 fn set_action(number: i32, action: &KernelAction) -> Result<(), Errno> {
     let arguments = [
         number.cast_unsigned() as usize,
-        (&raw const *action).addr(),
+        (&raw const *action).expose_provenance(),
         0,
         SET_BYTES,
     ];

@@ -5,12 +5,14 @@
 //! until the child has become PROG. All that the child touches until then belongs to its slot: stack, pointers, the
 //! connection's own environment, the number of the connection, an errno to report. The kernel clears the slot's thread
 //! id when the child's use of our memory ends, by exec or exit (CLONE_CHILD_CLEARTID): the slot is free again, and no
-//! call is needed to learn it. A child that is stopped or slow on its way holds its slot and nothing else.
+//! call is needed to learn it. A child that is stopped or slow on its way holds its slot and nothing else. What kills all
+//! that share a memory kills skd with such a child: the out-of-memory killer, and before Linux 5.16 a core dump.
 
 use crate::sys::errno::{Errno, check};
 use crate::sys::raw;
 use crate::sys::signal::{DEFAULT, KernelAction, SET_BYTES};
 use std::ffi::{CString, c_char, c_int, c_void};
+use std::mem::ManuallyDrop;
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::ptr::{NonNull, null, null_mut};
 use std::rc::Rc;
@@ -96,10 +98,11 @@ struct Slot {
 
 /// The slots, and the failures that have not been asked for yet.
 pub(crate) struct Spawner {
-    slots: Vec<Slot>,
+    /// Never freed: a child may still be on its way to execve when skd ends, and reads its slot until then.
+    slots: ManuallyDrop<Vec<Slot>>,
     /// Which slot to look at first: the one after the last used.
     turn: usize,
-    ignored: Vec<i32>,
+    ignored: &'static [i32],
     /// Failed execs whose slot was used again before their end was seen.
     failures: Vec<(i32, Errno)>,
 }
@@ -107,7 +110,7 @@ pub(crate) struct Spawner {
 /// A slot that nobody uses, ready to be filled in.
 pub(crate) struct Vacancy<'a> {
     slot: &'a mut Slot,
-    ignored: &'a [i32],
+    ignored: &'static [i32],
 }
 
 impl Spawner {
@@ -116,11 +119,13 @@ impl Spawner {
     /// # Errors
     /// ENOMEM.
     pub(crate) fn new(ignored: Vec<i32>) -> Result<Self, Errno> {
-        let slots = (0..SLOTS).map(|_| Slot::new()).collect::<Result<_, _>>()?;
+        let slots = (0..SLOTS)
+            .map(|_| Slot::new())
+            .collect::<Result<Vec<_>, _>>()?;
         Ok(Self {
-            slots,
+            slots: ManuallyDrop::new(slots),
             turn: 0,
-            ignored,
+            ignored: Vec::leak(ignored),
             failures: Vec::new(),
         })
     }
@@ -142,7 +147,7 @@ impl Spawner {
         slot.strings.clear();
         Some(Vacancy {
             slot,
-            ignored: &self.ignored,
+            ignored: self.ignored,
         })
     }
 
@@ -160,14 +165,15 @@ impl Spawner {
         let Some(slot) = self.slots.get_mut(place) else {
             return;
         };
+        let pid = std::mem::take(&mut slot.pid);
         if let Some(errno) = slot.take_failure() {
-            self.failures.push((slot.pid, errno));
+            self.failures.push((pid, errno));
         }
     }
 
     /// Why the child `pid`, which has just been reaped, did not become PROG; `None` if it did.
     pub(crate) fn failure_of(&mut self, pid: i32) -> Option<Errno> {
-        for slot in &mut self.slots {
+        for slot in self.slots.iter_mut() {
             if slot.pid == pid {
                 slot.pid = 0;
                 return slot.take_failure();
@@ -381,7 +387,7 @@ extern "C" fn become_prog(argument: *mut c_void) -> c_int {
     while place < shared.ignored_len {
         // SAFETY: `ignored` points to `ignored_len` numbers, which skd never changes.
         let number = unsafe { *shared.ignored.wrapping_add(place) };
-        let action = (&raw const DEFAULT_ACTION).addr();
+        let action = (&raw const DEFAULT_ACTION).expose_provenance();
         // SAFETY: the kernel reads one sigaction of its own layout.
         unsafe {
             raw::syscall(
@@ -402,10 +408,14 @@ extern "C" fn become_prog(argument: *mut c_void) -> c_int {
         number += 1;
     }
     let nothing_blocked: u64 = 0;
-    let set = (&raw const nothing_blocked).addr();
+    let set = (&raw const nothing_blocked).expose_provenance();
     // SAFETY: the kernel reads a set of SET_BYTES bytes.
     unsafe { raw::syscall(libc::SYS_rt_sigprocmask, [SIG_SETMASK, set, 0, SET_BYTES]) };
-    let (path, argv, envp) = (shared.path.addr(), shared.argv.addr(), shared.envp.addr());
+    let (path, argv, envp) = (
+        shared.path.expose_provenance(),
+        shared.argv.expose_provenance(),
+        shared.envp.expose_provenance(),
+    );
     // SAFETY: path, argv and envp are as execve(2) wants them, and stay while the slot is in use.
     let failed = unsafe { raw::syscall(libc::SYS_execve, [path, argv, envp, 0]) };
     #[expect(

@@ -2,37 +2,63 @@
 
 use crate::sys::errno::{Errno, check_len};
 use crate::sys::fd::{self, FileKind};
+use std::ffi::c_int;
 use std::io::{self, Write};
+use std::os::fd::{AsRawFd, OwnedFd};
 
 /// Descriptor 2. A reader that stopped reading, a closed pipe or a full disk costs lines, never time. O_NONBLOCK is
 /// never set on it, since whoever started skd shares it.
 pub(crate) struct Stderr {
-    /// A regular file takes plain writes: RWF_NOWAIT would refuse what merely has to wait for the disk.
-    is_file: bool,
+    way: Way,
+}
+
+/// How to write without waiting.
+enum Way {
+    /// A regular file: RWF_NOWAIT would refuse what merely has to wait for the disk.
+    Plain,
+    /// A terminal or pipe that could be opened once more: that has flags of its own.
+    Own(OwnedFd),
+    Shared,
 }
 
 impl Stderr {
+    /// Without a descriptor of its own: while skd starts, every number may be one that it was promised.
+    pub(crate) fn starting() -> Self {
+        let way = match fd::kind(fd::standard(2)) {
+            Ok(FileKind::Storage) => Way::Plain,
+            _ => Way::Shared,
+        };
+        Self { way }
+    }
+
+    /// To be called when the inherited descriptors have been sorted out.
     pub(crate) fn new() -> Self {
-        Self {
-            is_file: fd::kind(fd::standard(2)) == Ok(FileKind::Storage),
-        }
+        let way = match fd::kind(fd::standard(2)) {
+            Ok(FileKind::Storage) => Way::Plain,
+            Ok(FileKind::Fifo | FileKind::Other) => {
+                fd::reopen_to_write(2).map_or(Way::Shared, Way::Own)
+            }
+            _ => Way::Shared,
+        };
+        Self { way }
     }
 }
 
 impl Write for Stderr {
-    /// Writes all of `line` or nothing.
+    /// Writes `line`, as far as that can be done at once.
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-        if self.is_file {
-            return write_plain(line).map_err(|errno| io::Error::from_raw_os_error(errno.0));
-        }
-        match write_at_once(line) {
-            Err(Errno(libc::EOPNOTSUPP | libc::EINVAL | libc::ENOSYS)) if has_room() => {
-                write_plain(line)
-            }
-            Err(Errno(libc::EOPNOTSUPP | libc::EINVAL | libc::ENOSYS)) => Err(Errno(libc::EAGAIN)),
-            done => done,
-        }
-        .map_err(|errno| io::Error::from_raw_os_error(errno.0))
+        let wrote = match &self.way {
+            Way::Plain => write_plain(2, line),
+            Way::Own(fd) => write_plain(fd.as_raw_fd(), line),
+            Way::Shared => match write_at_once(line) {
+                Err(Errno(libc::EOPNOTSUPP | libc::EINVAL | libc::ENOSYS)) if has_room() => {
+                    write_plain(2, line)
+                }
+                Err(Errno(libc::EOPNOTSUPP | libc::EINVAL | libc::ENOSYS)) => Err(Errno::AGAIN),
+                done => done,
+            },
+        };
+        wrote.map_err(|errno| io::Error::from_raw_os_error(errno.0))
     }
 
     fn flush(&mut self) -> io::Result<()> {
@@ -63,8 +89,8 @@ fn has_room() -> bool {
     ready == 1 && asked.revents & libc::POLLOUT != 0
 }
 
-fn write_plain(line: &[u8]) -> Result<usize, Errno> {
+fn write_plain(fd: c_int, line: &[u8]) -> Result<usize, Errno> {
     // SAFETY: the kernel reads `line.len()` bytes of `line`, which outlives the call.
-    let wrote = unsafe { libc::write(2, line.as_ptr().cast(), line.len()) };
+    let wrote = unsafe { libc::write(fd, line.as_ptr().cast(), line.len()) };
     check_len(wrote)
 }

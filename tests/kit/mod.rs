@@ -40,12 +40,20 @@ impl Folder {
 
     /// Writes an executable shell script and returns its path.
     pub(crate) fn script(&self, name: &str, body: &str) -> String {
-        use std::os::unix::fs::PermissionsExt;
         let path = self.path(name);
-        std::fs::write(&path, format!("#!/bin/sh\n{body}\n")).unwrap();
-        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
+        executable(&path, &format!("#!/bin/sh\n{body}\n"));
         path
     }
+}
+
+/// Writes an executable file, by a process of its own: one that this process has open for writing could not be executed
+/// (ETXTBSY) as long as a process that another test is just starting has a copy of the descriptor.
+pub(crate) fn executable(path: &str, text: &str) {
+    let script = "printf %s \"$2\" > \"$1\" && chmod 755 \"$1\"";
+    let written = std::process::Command::new("sh")
+        .args(["-c", script, "sh", path, text])
+        .status();
+    assert!(written.unwrap().success(), "{path}");
 }
 
 impl Drop for Folder {
@@ -64,5 +72,122 @@ pub(crate) fn eventually<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> 
         assert!(start.elapsed() < DEADLINE, "waited in vain: {what}");
         // There is no event to wait for: what is looked at is the kernel's or another process's state.
         std::thread::sleep(Duration::from_millis(2));
+    }
+}
+
+/// The lines of probe's report that begin with this word, without it.
+pub(crate) fn facts<'a>(report: &'a str, word: &str) -> Vec<&'a str> {
+    report
+        .lines()
+        .filter_map(|line| line.strip_prefix(word)?.strip_prefix(' '))
+        .collect()
+}
+
+/// The variables of a report that speak of sockets, connections or managers, one a word.
+pub(crate) fn told(report: &str) -> String {
+    const ABOUT: &str =
+        "PROTO TCP UDP UNIX IPC PEER REMOTE LISTEN S6_ FDSTORE NOTIFY WATCHDOG JOURNAL_STREAM";
+    let mut variables = facts(report, "env");
+    variables.retain(|text| ABOUT.split(' ').any(|name| text.starts_with(name)));
+    variables.join(" ")
+}
+
+/// The report has descriptors 0 and 1, one blocking socket; 2, another file; and no more. Returns that socket.
+pub(crate) fn holds_one_socket(report: &str) -> String {
+    let fds = facts(report, "fd");
+    let numbered: Vec<_> = fds.iter().filter_map(|fd| fd.split_once(' ')).collect();
+    let [("0", stdin), ("1", stdout), ("2", stderr)] = numbered[..] else {
+        panic!("{fds:#?}");
+    };
+    assert!(stdin == stdout && stdin != stderr, "{fds:#?}");
+    let socket = stdin.strip_suffix(" blocking").unwrap();
+    assert!(socket.starts_with("socket:["), "{socket}");
+    socket.to_owned()
+}
+
+/// Which file a descriptor of ours is, as a report shows it.
+pub(crate) fn file_of(fd: &impl std::os::fd::AsRawFd) -> String {
+    let link = std::fs::read_link(format!("/proc/self/fd/{}", fd.as_raw_fd())).unwrap();
+    link.into_os_string().into_string().unwrap()
+}
+
+/// The labels of the listeners that the log tells of, in its order.
+pub(crate) fn listens(stderr: &str) -> Vec<&str> {
+    stderr
+        .lines()
+        .filter_map(|line| line.strip_prefix("skd: info: listen "))
+        .collect()
+}
+
+/// skd ended so: with nothing on stdout, and this one line on stderr.
+pub(crate) fn ended(outcome: &skd::Outcome, code: i32, line: &str) {
+    let (stdout, stderr) = (outcome.stdout.as_str(), outcome.stderr.as_str());
+    assert_eq!(
+        (outcome.code, stdout, stderr),
+        (code, "", format!("skd: {line}\n").as_str())
+    );
+}
+
+/// skd starts and ends so.
+pub(crate) fn fails(skd: skd::Skd, code: i32, line: &str) {
+    ended(&skd.outcome(), code, line);
+}
+
+/// skd is stopped, and these ports of 127.0.0.1 are all that it ever listened on.
+pub(crate) fn listened(skd: skd::Running, ports: &[u16]) {
+    let stderr = skd.stop().stderr;
+    let labels = ports.iter().map(|port| format!("tcp:127.0.0.1:{port}"));
+    assert_eq!(listens(&stderr), labels.collect::<Vec<_>>(), "{stderr}");
+}
+
+/// skd that answers each connection with probe's report.
+pub(crate) fn reporting(words: &str) -> skd::Skd {
+    skd::Skd::new(words).word(probe()).word("report")
+}
+
+/// A real s6-fdholder-daemon, ended when dropped.
+pub(crate) struct FdHolder {
+    daemon: std::process::Child,
+    pub(crate) path: String,
+    _folder: Folder,
+}
+
+impl FdHolder {
+    /// Ready, and with every right for us.
+    pub(crate) fn start() -> Self {
+        let folder = Folder::new();
+        let user = folder.path(&format!("rules/uid/{}", nix::unistd::geteuid()));
+        std::fs::create_dir_all(format!("{user}/env")).unwrap();
+        std::fs::create_dir(folder.path("rules/gid")).unwrap();
+        std::fs::write(format!("{user}/allow"), "").unwrap();
+        for right in ["STORE_REGEX", "RETRIEVE_REGEX", "GETDUMP"] {
+            std::fs::write(format!("{user}/env/S6_FDHOLDER_{right}"), ".\n").unwrap();
+        }
+        let path = folder.path("holder");
+        let mut daemon = std::process::Command::new("s6-fdholder-daemon")
+            .args(["-1", "-i", &folder.path("rules"), &path])
+            .stdout(std::process::Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut newline = [0];
+        std::io::Read::read_exact(daemon.stdout.as_mut().unwrap(), &mut newline).unwrap();
+        Self {
+            daemon,
+            path,
+            _folder: folder,
+        }
+    }
+
+    pub(crate) fn store(&self, id: &str, fd: impl Into<std::os::fd::OwnedFd>) {
+        let mut store = std::process::Command::new("s6-fdholder-store");
+        let store = store.args([&self.path, id]).stdin(fd.into()).status();
+        assert!(store.unwrap().success(), "{id}");
+    }
+}
+
+impl Drop for FdHolder {
+    fn drop(&mut self) {
+        let _ = self.daemon.kill();
+        let _ = self.daemon.wait();
     }
 }

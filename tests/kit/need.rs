@@ -22,6 +22,28 @@ pub(crate) fn ipv6() -> bool {
     have("IPv6", std::net::TcpListener::bind("[::1]:0").is_ok())
 }
 
+/// Whether we may make a network of our own for a test, and furnish it.
+pub(crate) fn own_network() -> bool {
+    let tried = std::process::Command::new("unshare")
+        .args(["-n", "busybox", "ip", "link", "set", "lo", "up"])
+        .output();
+    have(
+        "unshare -n and busybox",
+        tried.is_ok_and(|tried| tried.status.success()),
+    )
+}
+
+/// Whether a process can have a mount namespace of its own, and so files of its own in /etc.
+pub(crate) fn mounts() -> bool {
+    let made = std::process::Command::new("unshare")
+        .args(["--mount", "true"])
+        .status();
+    have(
+        "a mount namespace",
+        made.is_ok_and(|status| status.success()),
+    )
+}
+
 fn have(what: &str, is_there: bool) -> bool {
     if !is_there {
         let all = std::env::var_os("SKD_TEST_NEED").is_some_and(|need| need == "all");

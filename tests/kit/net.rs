@@ -1,9 +1,15 @@
 //! Clients that never wait for ever.
 
-use crate::kit::DEADLINE;
-use std::io::{Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpStream, UdpSocket};
+use crate::kit::skd::{Running, Skd};
+use crate::kit::{DEADLINE, Folder, eventually, probe};
+use nix::sys::socket::{
+    self, AddressFamily, Backlog, SockFlag, SockType, SockaddrStorage, UnixAddr,
+};
+use std::io::{BufReader, Read, Write};
+use std::net::{IpAddr, Shutdown, SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::net::{UnixDatagram, UnixStream};
+use std::process::{Child, ChildStdout, Command, Stdio};
 
 /// A connected client, of TCP or unix.
 pub(crate) struct Client(Box<dyn Wire>);
@@ -75,6 +81,13 @@ impl Client {
         String::from_utf8(line).unwrap()
     }
 
+    /// Reads one message of a seqpacket socket, whole.
+    pub(crate) fn hears_message(&mut self) -> String {
+        let mut heard = vec![0; 65536];
+        let len = self.0.read(&mut heard).unwrap();
+        String::from_utf8_lossy(&heard[..len]).into_owned()
+    }
+
     /// Says no more, and reads to the end.
     pub(crate) fn hears_all(mut self) -> String {
         self.0.half_close();
@@ -109,4 +122,131 @@ pub(crate) fn unix_datagram(path: &str) -> UnixDatagram {
     let socket = UnixDatagram::bind(path).unwrap();
     socket.set_read_timeout(Some(DEADLINE)).unwrap();
     socket
+}
+
+/// A listener on 127.0.0.1 as whoever hands sockets over makes it, and its port.
+pub(crate) fn tcp_listener() -> (OwnedFd, u16) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    (listener.into(), port)
+}
+
+/// A socket as socket(2) makes it.
+pub(crate) fn raw_socket(family: AddressFamily, style: SockType) -> OwnedFd {
+    socket::socket(family, style, SockFlag::SOCK_CLOEXEC, None).unwrap()
+}
+
+/// A seqpacket listener at `path`.
+pub(crate) fn seqpacket_listener(path: &str) -> OwnedFd {
+    let listener = raw_socket(AddressFamily::Unix, SockType::SeqPacket);
+    socket::bind(listener.as_raw_fd(), &UnixAddr::new(path).unwrap()).unwrap();
+    socket::listen(&listener, Backlog::new(16).unwrap()).unwrap();
+    listener
+}
+
+/// A seqpacket connection to `path`.
+pub(crate) fn seqpacket(path: &str) -> Client {
+    let to = UnixAddr::new(path).unwrap();
+    Client::of_unix(unix_from(SockType::SeqPacket, None, &to))
+}
+
+/// Waits until nothing listens on this port of 127.0.0.1 any more.
+pub(crate) fn is_refused(port: u16) {
+    let address = SocketAddr::from(([127, 0, 0, 1], port));
+    // A process that another test is just starting has a copy of our descriptors until its exec.
+    eventually("refused", || {
+        TcpStream::connect(address).is_err().then_some(())
+    });
+}
+
+/// Connects from an address of this machine.
+pub(crate) fn tcp_from(from: IpAddr, to: SocketAddr) -> TcpStream {
+    let family = if from.is_ipv4() {
+        AddressFamily::Inet
+    } else {
+        AddressFamily::Inet6
+    };
+    let socket = raw_socket(family, SockType::Stream);
+    let from = SockaddrStorage::from(SocketAddr::new(from, 0));
+    socket::bind(socket.as_raw_fd(), &from).unwrap();
+    socket::connect(socket.as_raw_fd(), &SockaddrStorage::from(to)).unwrap();
+    TcpStream::from(socket)
+}
+
+/// Connects to a unix socket of any style, from a name of its own if there is one.
+pub(crate) fn unix_from(style: SockType, from: Option<&UnixAddr>, to: &UnixAddr) -> UnixStream {
+    let socket = raw_socket(AddressFamily::Unix, style);
+    if let Some(from) = from {
+        socket::bind(socket.as_raw_fd(), from).unwrap();
+    }
+    socket::connect(socket.as_raw_fd(), to).unwrap();
+    UnixStream::from(socket)
+}
+
+/// skd is to run in a network of its own, whose lo has these addresses besides ::1.
+pub(crate) fn in_own_network(skd: Skd, folder: &Folder, addresses: &[&str]) -> Skd {
+    let mut script = "busybox ip link set lo up\n".to_owned();
+    for address in addresses {
+        script += &format!("busybox ip addr add {address}/64 dev lo\n");
+    }
+    script += "while busybox ip addr show dev lo | grep -q tentative; do :; done\nexec \"$@\"";
+    skd.under(&format!("unshare -n {}", folder.script("network", &script)))
+}
+
+/// A client in skd's own network; it ends when its stdin does.
+pub(crate) fn client_inside(
+    skd: &Running,
+    from: &str,
+    to: &str,
+) -> (Child, BufReader<ChildStdout>) {
+    let mut client = Command::new("nsenter")
+        .arg(format!("--net=/proc/{}/ns/net", skd.pid()))
+        .args([&probe(), "client", from, to])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let stdout = BufReader::new(client.stdout.take().unwrap());
+    (client, stdout)
+}
+
+/// Sets or clears O_NONBLOCK.
+pub(crate) fn set_nonblocking(fd: &impl AsFd, on: bool) {
+    use nix::fcntl::{FcntlArg, OFlag, fcntl};
+    let mut flags = OFlag::empty();
+    flags.set(OFlag::O_NONBLOCK, on);
+    fcntl(fd, FcntlArg::F_SETFL(flags)).unwrap();
+}
+
+/// `cat` answers at this port of 127.0.0.1.
+pub(crate) fn echoes(port: u16) {
+    let mut client = Client::tcp(port);
+    client.says("hello\n").hears("hello\n");
+    assert_eq!(client.hears_all(), "");
+}
+
+/// Waits until nobody serves the socket file at `path` any more: a process that another test is just starting has a
+/// copy of our descriptors until its exec.
+pub(crate) fn is_dead(path: &str) {
+    eventually("a dead socket file", || {
+        let refused = UnixStream::connect(path)
+            .is_err_and(|error| error.kind() == std::io::ErrorKind::ConnectionRefused);
+        refused.then_some(())
+    });
+}
+
+/// Connects to a stream listener, without waiting, until its backlog takes no more. Returns the clients.
+pub(crate) fn fill_backlog(path: &str) -> Vec<OwnedFd> {
+    let mut clients = Vec::new();
+    loop {
+        let client = raw_socket(AddressFamily::Unix, SockType::Stream);
+        set_nonblocking(&client, true);
+        match socket::connect(client.as_raw_fd(), &UnixAddr::new(path).unwrap()) {
+            Ok(()) => clients.push(client),
+            Err(errno) => {
+                assert_eq!(errno, nix::errno::Errno::EAGAIN);
+                return clients;
+            }
+        }
+    }
 }

@@ -1,7 +1,21 @@
 //! What the tests run as PROG: it reports what it was given, or behaves as a test needs it.
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::print_stderr,
+    clippy::exit,
+    reason = "a probe that fails ends by panicking, and says so"
+)]
 
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::libc;
+use nix::sys::socket::{
+    self, AddressFamily, MsgFlags, SockFlag, SockType, SockaddrStorage, sockopt,
+};
+use std::ffi::CString;
 use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixDatagram;
 
 fn main() {
@@ -19,6 +33,18 @@ fn main() {
         }
         // Takes one datagram and sends it back.
         "echo-datagram" => echo_datagram(),
+        // Takes one datagram and puts the report into the file named.
+        "report-to" => report_to(&words[1]),
+        // Answers each datagram with `PID TEXT`, and ends behind the one that says `end`.
+        "talk-datagram" => talk_datagram(),
+        // Echoes the first datagram, unless it begins with `bad`: then it is left where it is.
+        "picky-datagram" => picky_datagram(),
+        // Takes one datagram, answers with the socket's settings, and leaves the socket non-blocking.
+        "inspect-datagram" => inspect_datagram(),
+        // A client: connects from one address to another and prints what it hears, until it hears or is told no more.
+        "client" => client(&words[1], &words[2]),
+        // Becomes the program named behind it, with its first word, NAME=VALUE, twice in the environment.
+        "twice" => twice(&words[1..]),
         other => {
             eprintln!("probe: unknown word {other:?}");
             std::process::exit(99);
@@ -88,8 +114,7 @@ fn report() -> String {
         std::process::id(),
         nix::unistd::getppid()
     ));
-    let nodelay =
-        nix::sys::socket::getsockopt(&std::io::stdin(), nix::sys::socket::sockopt::TcpNoDelay);
+    let nodelay = socket::getsockopt(&std::io::stdin(), sockopt::TcpNoDelay);
     lines.push(format!("nodelay {}", u8::from(nodelay.unwrap_or(false))));
     lines.extend(std::env::args().map(|word| format!("word {word}")));
     let mut environment: Vec<_> = std::env::vars_os().collect();
@@ -134,4 +159,92 @@ fn echo_datagram() {
     let mut heard = [0; 65536];
     let (len, sender) = socket.recv_from(&mut heard).unwrap();
     socket.send_to(&heard[..len], sender).unwrap();
+}
+
+/// Takes one datagram from descriptor 0, a socket of any family; its sender is `None` if it cannot be answered.
+fn take_datagram() -> (Vec<u8>, Option<SockaddrStorage>) {
+    let mut heard = vec![0; 65536];
+    let (len, sender) = socket::recvfrom::<SockaddrStorage>(0, &mut heard).unwrap();
+    heard.truncate(len);
+    (heard, sender)
+}
+
+fn send_datagram(text: &[u8], to: Option<SockaddrStorage>) {
+    socket::sendto(0, text, &to.unwrap(), MsgFlags::empty()).unwrap();
+}
+
+fn report_to(path: &str) {
+    let text = report();
+    take_datagram();
+    let whole = format!("{path}.whole");
+    std::fs::write(&whole, text).unwrap();
+    std::fs::rename(whole, path).unwrap();
+}
+
+fn talk_datagram() {
+    loop {
+        let (heard, sender) = take_datagram();
+        let text = String::from_utf8_lossy(&heard);
+        send_datagram(format!("{} {text}", std::process::id()).as_bytes(), sender);
+        if text == "end" {
+            return;
+        }
+    }
+}
+
+fn picky_datagram() {
+    let mut first = [0; 3];
+    let len = socket::recv(0, &mut first, MsgFlags::MSG_PEEK).unwrap();
+    if &first[..len] != b"bad" {
+        let (heard, sender) = take_datagram();
+        send_datagram(&heard, sender);
+    }
+}
+
+fn inspect_datagram() {
+    let stdin = std::io::stdin();
+    let flags = OFlag::from_bits_retain(fcntl(&stdin, FcntlArg::F_GETFL).unwrap());
+    let blocking = if flags.contains(OFlag::O_NONBLOCK) {
+        "nonblocking"
+    } else {
+        "blocking"
+    };
+    let told = [
+        socket::getsockopt(&stdin, sockopt::ReceiveTimestampns),
+        socket::getsockopt(&stdin, sockopt::ReceiveTimestamp),
+        socket::getsockopt(&stdin, sockopt::Ipv4PacketInfo),
+        socket::getsockopt(&stdin, sockopt::Ipv6RecvPacketInfo),
+    ];
+    let told = told.iter().filter(|told| **told == Ok(true)).count();
+    let (_, sender) = take_datagram();
+    fcntl(&stdin, FcntlArg::F_SETFL(flags | OFlag::O_NONBLOCK)).unwrap();
+    send_datagram(format!("{blocking}, {told} told").as_bytes(), sender);
+}
+
+fn client(from: &str, to: &str) {
+    let (from, to): (SocketAddr, SocketAddr) = (from.parse().unwrap(), to.parse().unwrap());
+    let family = if to.is_ipv4() {
+        AddressFamily::Inet
+    } else {
+        AddressFamily::Inet6
+    };
+    let conn = socket::socket(family, SockType::Stream, SockFlag::empty(), None).unwrap();
+    socket::bind(conn.as_raw_fd(), &SockaddrStorage::from(from)).unwrap();
+    socket::connect(conn.as_raw_fd(), &SockaddrStorage::from(to)).unwrap();
+    std::thread::spawn(|| {
+        let _ = std::io::stdin().read_to_end(&mut Vec::new());
+        std::process::exit(0);
+    });
+    let mut conn = TcpStream::from(conn);
+    answer(&format!("{}\n", conn.local_addr().unwrap().port()));
+    let _ = std::io::copy(&mut conn, &mut std::io::stdout());
+}
+
+fn twice(words: &[String]) {
+    let words: Vec<_> = words
+        .iter()
+        .map(|word| CString::new(word.as_str()).unwrap())
+        .collect();
+    let failed = nix::unistd::execve(&words[1], &words[1..], &[&words[0], &words[0]]);
+    eprintln!("probe: {failed:?}");
 }

@@ -1,13 +1,14 @@
 //! skd as a test starts it, and skd while it runs.
 
 use crate::kit::{DEADLINE, eventually};
+use nix::libc;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use std::ffi::OsString;
 use std::io::{BufRead, BufReader, Read};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
-use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
 
@@ -61,6 +62,15 @@ impl Skd {
         self
     }
 
+    /// Variables as NAME=VALUE, split at blanks.
+    pub(crate) fn envs(mut self, variables: &str) -> Self {
+        let words = variables.split_whitespace();
+        for (name, value) in words.filter_map(|word| word.split_once('=')) {
+            self = self.env(name, value);
+        }
+        self
+    }
+
     /// skd has `fd` as descriptor `number`, open across exec.
     pub(crate) fn descriptor(mut self, number: i32, fd: impl Into<OwnedFd>) -> Self {
         self.descriptors.push((number, fd.into()));
@@ -92,22 +102,8 @@ impl Skd {
     /// Started, with its stderr being read; it may not be ready yet.
     pub(crate) fn spawn(self) -> Running {
         let mut child = self.command().spawn().unwrap();
-        let stderr = child.stderr.take().unwrap();
-        let (sender, lines) = channel();
-        std::thread::spawn(move || {
-            let mut reader = BufReader::new(stderr);
-            let mut line = Vec::new();
-            while reader.read_until(b'\n', &mut line).is_ok_and(|len| len > 0) {
-                let text = String::from_utf8_lossy(&line)
-                    .trim_end_matches('\n')
-                    .to_owned();
-                if sender.send(text).is_err() {
-                    break;
-                }
-                line.clear();
-            }
-        });
-        let stdout = BufReader::new(child.stdout.take().unwrap());
+        let lines = lines_of(child.stderr.take().unwrap());
+        let stdout = lines_of(child.stdout.take().unwrap());
         Running {
             child: Some(child),
             stdout,
@@ -200,7 +196,7 @@ impl Skd {
 fn duplicate_above(fd: i32, least: i32) -> std::io::Result<i32> {
     #[allow(unsafe_code, reason = "as above")]
     // SAFETY: the call takes no pointer.
-    let copy = unsafe { nix::libc::fcntl(fd, nix::libc::F_DUPFD_CLOEXEC, least) };
+    let copy = unsafe { libc::fcntl(fd, libc::F_DUPFD_CLOEXEC, least) };
     if copy < 0 {
         Err(std::io::Error::last_os_error())
     } else {
@@ -211,12 +207,29 @@ fn duplicate_above(fd: i32, least: i32) -> std::io::Result<i32> {
 fn replace(from: i32, to: i32) -> std::io::Result<()> {
     #[allow(unsafe_code, reason = "as above")]
     // SAFETY: the call takes no pointer.
-    let done = unsafe { nix::libc::dup2(from, to) };
+    let done = unsafe { libc::dup2(from, to) };
     if done < 0 {
         Err(std::io::Error::last_os_error())
     } else {
         Ok(())
     }
+}
+
+/// The lines of a stream as they come, without their newlines.
+fn lines_of(stream: impl Read + Send + 'static) -> Receiver<String> {
+    let (sender, lines) = channel();
+    std::thread::spawn(move || {
+        let mut reader = BufReader::new(stream);
+        let mut line = Vec::new();
+        while reader.read_until(b'\n', &mut line).is_ok_and(|len| len > 0) {
+            let text = String::from_utf8_lossy(&line);
+            if sender.send(text.trim_end_matches('\n').to_owned()).is_err() {
+                break;
+            }
+            line.clear();
+        }
+    });
+    lines
 }
 
 fn read_all(from: &mut impl Read) -> String {
@@ -248,7 +261,7 @@ fn code(status: ExitStatus) -> i32 {
 /// skd while it runs; killed when dropped.
 pub(crate) struct Running {
     child: Option<Child>,
-    stdout: BufReader<ChildStdout>,
+    stdout: Receiver<String>,
     lines: Receiver<String>,
     /// Every line of stderr that was read so far, without its newline.
     pub(crate) seen: Vec<String>,
@@ -289,11 +302,9 @@ impl Running {
 
     /// The next line of stdout as a port.
     pub(crate) fn port(&mut self) -> u16 {
-        let mut line = String::new();
-        self.stdout.read_line(&mut line).unwrap();
-        line.trim_end()
-            .parse()
-            .unwrap_or_else(|_| panic!("no port: {line:?}"))
+        let line = self.stdout.recv_timeout(DEADLINE).unwrap_or_default();
+        line.parse()
+            .unwrap_or_else(|_| panic!("no port: {line:?}, {:#?}", self.seen))
     }
 
     pub(crate) fn signal(&self, signal: Signal) {
@@ -348,6 +359,15 @@ impl Running {
         let outcome = self.ends();
         assert_eq!(outcome.code, 0, "{outcome:#?}");
         outcome
+    }
+
+    /// TERM; the exit code must be 0. Returns what is left on stdout.
+    pub(crate) fn stop_and_read_stdout(self) -> String {
+        self.signal(Signal::SIGTERM);
+        let rest: String = self.stdout.iter().map(|line| line + "\n").collect();
+        let outcome = self.ends();
+        assert_eq!(outcome.code, 0, "{outcome:#?}");
+        rest
     }
 
     /// Waits for its end; `stderr` is everything it ever said.
