@@ -96,6 +96,7 @@ fn a_program_that_cannot_be_executed_counts_as_a_start() {
     folder.script("prog", &format!("exec {} echo-datagram", probe()));
     assert_eq!(asks(&client, "two"), "two");
     skd.waits_for_nth("end ", 7);
+    assert_eq!(skd.status(), "0 accepted 3 denied 0 failed 1");
     let log = plain_udp(&skd.stop().stderr, port, &[port_of(&client)]).replace(&prog, "PROG");
     let failed = "skd: warning: unable to run \"PROG\": No such file or directory, leaving the datagram of HERE\n";
     let mut expected = format!(
@@ -108,6 +109,7 @@ fn a_program_that_cannot_be_executed_counts_as_a_start() {
     }
     expected += &discard("PROG", 0, " from CLIENT1").replace("left it unread", "could not be run");
     expected += &starts(7..=7, " CLIENT1", "exit 0");
+    expected += "skd: info: status 0 accepted 3 denied 0 failed 1\n";
     assert_eq!(log, expected);
 }
 
