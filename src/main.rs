@@ -12,6 +12,7 @@
 
 mod admit;
 mod config;
+mod daemon;
 mod launch;
 mod listen;
 mod model;
@@ -20,15 +21,21 @@ mod serve;
 mod sys;
 
 use config::Asked;
+use daemon::background::{self, Caller, Role};
+use daemon::pidfile::PidFile;
+use daemon::privileges::PrivilegeDrop;
+use daemon::words::Words;
 use launch::prog::Prog;
 use launch::scrub::{Scrub, scrubbed};
-use listen::{Inherited, Listener};
+use listen::{Connection, Inherited, Listener};
 use model::error::Fatal;
-use model::service::Run;
+use model::service::{Run, Service};
 use report::log::Log;
-use serve::Server;
+use serve::supervise::Supervisor;
+use serve::{Made, Server};
 use std::ffi::{OsStr, OsString};
 use std::io::Write;
+use std::os::fd::{AsFd, OwnedFd};
 use std::process::ExitCode;
 use sys::stderr::Stderr;
 use sys::{env, fd, signal};
@@ -36,21 +43,28 @@ use sys::{env, fd, signal};
 fn main() -> ExitCode {
     let environment = env::all();
     let for_journal = is_journal(&environment);
-    match run(&environment, for_journal) {
-        Ok(()) => ExitCode::SUCCESS,
+    let mut caller = Caller::none();
+    let code = match run(&environment, for_journal, &mut caller) {
+        Ok(code) => code,
         Err(fatal) => {
             // Nobody is left to tell if this fails.
             let _ =
                 Stderr::starting().write(report::line::of_fatal(&fatal, for_journal).as_bytes());
-            ExitCode::from(fatal.exit_code())
+            caller.tell(fatal.exit_code());
+            fatal.exit_code()
         }
-    }
+    };
+    ExitCode::from(code)
 }
 
 /// Everything, until the exit code is known.
-fn run(environment: &[(OsString, OsString)], for_journal: bool) -> Result<(), Fatal> {
+fn run(
+    environment: &[(OsString, OsString)],
+    for_journal: bool,
+    caller: &mut Caller,
+) -> Result<u8, Fatal> {
     let run = match config::read(std::env::args_os().skip(1).collect())? {
-        Asked::Text(text) => return print(&text),
+        Asked::Text(text) => return print(&text).map(|()| 0),
         Asked::Run(run) => *run,
     };
     let mut log = Log::new(run.level, for_journal, Box::new(Stderr::starting()));
@@ -59,92 +73,228 @@ fn run(environment: &[(OsString, OsString)], for_journal: bool) -> Result<(), Fa
     for warning in warnings {
         log.warn(&warning);
     }
-    let path = environment
-        .iter()
-        .find(|(name, _)| name == "PATH")
-        .map(|(_, value)| value.clone());
-    let prog = Prog::find(&run.service.words, path.as_deref());
-    let listeners = match inherited {
-        Inherited::Connection(connection) => {
-            if !run.named.is_empty() {
-                return Err(Fatal::usage(
-                    "a connected socket is adopted, which goes with no other",
-                ));
-            }
-            let prog = prog?;
-            if run.check {
-                return Ok(());
-            }
-            let environment =
-                scrubbed(environment, Scrub::Connected, !run.service.stderr_to_client);
-            return Err(serve::connected::become_prog(
-                &run.service,
-                &prog,
-                environment,
-                &connection,
-                &mut log,
+    let start = Start {
+        run,
+        environment,
+        log,
+        caller,
+    };
+    match inherited {
+        Inherited::Connection(connection) => start.with_connection(&connection),
+        Inherited::Listeners(listeners) if listeners.is_empty() && start.run.named.is_empty() => {
+            start.without_sockets()
+        }
+        Inherited::Listeners(listeners) => start.with_sockets(listeners),
+    }
+}
+
+/// skd while it starts: what is asked for, and who hears how it goes.
+struct Start<'a> {
+    run: Run,
+    environment: &'a [(OsString, OsString)],
+    log: Log,
+    caller: &'a mut Caller,
+}
+
+impl Start<'_> {
+    /// Binds what is named, and serves until a signal ends it.
+    fn with_sockets(self, inherited: Vec<Listener>) -> Result<u8, Fatal> {
+        let Self {
+            run,
+            environment,
+            mut log,
+            caller,
+        } = self;
+        if run.daemon.supervise {
+            return Err(Fatal::usage("--supervise is for a program without sockets"));
+        }
+        let drop = PrivilegeDrop::of(&run.daemon.privileges, environment)?;
+        let (prepared, options) = listen::prepare(&run, &inherited)?;
+        if run.check {
+            return check(&run.service, &drop, environment);
+        }
+        if let Some(code) = background(&run, caller)? {
+            return Ok(code);
+        }
+        // From here on a signal waits until it can be obeyed, so that none leaves a file behind.
+        signal::block(signal::SERVING).map_err(|errno| Fatal::unable("block signals", errno))?;
+        let pidfile = run
+            .daemon
+            .pidfile
+            .as_deref()
+            .map(PidFile::make)
+            .transpose()?;
+        for listener in &inherited {
+            log.note(|| format!("took over {}", listener.label));
+        }
+        let listeners = listen::make(&run, prepared, &options, inherited)?;
+        let words = Words::prepare(run.daemon.log.as_ref(), &drop.ids, false)?;
+        let null = null()?;
+        drop.carry_out()?;
+        let prog = find(&run.service, environment)?;
+        log.note(|| format!("found PROG at {}", prog.shown_path()));
+        let journal = !run.service.stderr_to_client && words.are_inherited();
+        let program = prog.ready(scrubbed(environment, Scrub::Child, journal));
+        let ports: String = listeners
+            .ports
+            .iter()
+            .map(|port| format!("{port}\n"))
+            .collect();
+        let made = Made {
+            service: run.service,
+            program,
+            listeners: listeners.all,
+            log,
+            words,
+            pidfile,
+        };
+        let mut server =
+            Server::new(made).map_err(|errno| Fatal::unable("start serving", errno))?;
+        print(&ports)?;
+        if run.daemon.background {
+            background::detach_standard(&null, true)?;
+        }
+        server.begin_log()?;
+        server.announce();
+        caller.tell(0);
+        server.run();
+        Ok(0)
+    }
+
+    /// Becomes PROG, everything else being as it is; or stays beside it and starts it again and again.
+    fn without_sockets(self) -> Result<u8, Fatal> {
+        let Self {
+            run,
+            environment,
+            log,
+            caller,
+        } = self;
+        if let Some(option) = run.needs_socket {
+            return Err(Fatal::usage(format!("{option}: there is no socket")));
+        }
+        let drop = PrivilegeDrop::of(&run.daemon.privileges, environment)?;
+        if run.check {
+            return check(&run.service, &drop, environment);
+        }
+        if let Some(code) = background(&run, caller)? {
+            return Ok(code);
+        }
+        let mask = signal::blocked();
+        if run.daemon.supervise {
+            signal::block(signal::SUPERVISING)
+                .map_err(|errno| Fatal::unable("block signals", errno))?;
+        }
+        let pidfile = run
+            .daemon
+            .pidfile
+            .as_deref()
+            .map(PidFile::make)
+            .transpose()?;
+        let mut words = Words::prepare(run.daemon.log.as_ref(), &drop.ids, !run.daemon.supervise)?;
+        let null = null()?;
+        drop.carry_out()?;
+        let prog = find(&run.service, environment)?;
+        let environment = scrubbed(environment, Scrub::Plain, words.are_inherited());
+        if run.daemon.background {
+            background::detach_standard(&null, false)?;
+        }
+        if run.daemon.supervise {
+            let program = (prog.ready(environment), run.service.quoted_prog());
+            let supervisor = Supervisor::start(program, mask, log, words, pidfile)?;
+            caller.tell(0);
+            supervisor.run();
+            return Ok(0);
+        }
+        if let Some(pidfile) = &pidfile {
+            pidfile.pass_on()?;
+        }
+        let stderr = words.begin()?;
+        signal::restore_pipe().map_err(|errno| Fatal::unable("restore SIGPIPE", errno))?;
+        caller.tell_becoming();
+        let fatal = prog.become_it(environment, &[]);
+        // Trouble now is the caller's to hear of; what cannot be told there is told nowhere.
+        let _ = fd::replace_standard(2, stderr.as_fd());
+        Err(fatal)
+    }
+
+    /// Becomes PROG with the one connection that skd was started with.
+    fn with_connection(mut self, connection: &Connection) -> Result<u8, Fatal> {
+        let (run, environment) = (&self.run, self.environment);
+        if !run.named.is_empty() {
+            return Err(Fatal::usage(
+                "a connected socket is adopted, which goes with no other",
             ));
         }
-        Inherited::Listeners(listeners) => listeners,
-    };
-    if listeners.is_empty() && run.named.is_empty() {
-        return without_sockets(&run, &prog?, environment);
+        let daemon = &run.daemon;
+        let alone = [
+            (daemon.background, "--background"),
+            (daemon.supervise, "--supervise"),
+            (daemon.pidfile.is_some(), "--pidfile"),
+        ];
+        if let Some((_, name)) = alone.iter().find(|(is_given, _)| *is_given) {
+            return Err(Fatal::usage(format!(
+                "{name}: a connected socket is adopted, which is one connection alone"
+            )));
+        }
+        let drop = PrivilegeDrop::of(&daemon.privileges, environment)?;
+        if run.check {
+            return check(&run.service, &drop, environment);
+        }
+        let mut words = Words::prepare(daemon.log.as_ref(), &drop.ids, true)?;
+        drop.carry_out()?;
+        let prog = find(&run.service, environment)?;
+        let journal = !run.service.stderr_to_client && words.are_inherited();
+        let environment = scrubbed(environment, Scrub::Connected, journal);
+        let before = words.begin()?;
+        if !words.are_inherited() {
+            self.log.redirect(false, Box::new(Stderr::new()));
+        }
+        let fatal = serve::connected::become_prog(
+            &run.service,
+            &prog,
+            environment,
+            connection,
+            &mut self.log,
+        );
+        // As above.
+        let _ = fd::replace_standard(2, before.as_fd());
+        Err(fatal)
     }
-    serve(run, prog, listeners, environment, log)
 }
 
-/// Becomes PROG, everything else being as it is.
-fn without_sockets(
-    run: &Run,
-    prog: &Prog,
+/// `--check`: everything that is left to be read.
+fn check(
+    service: &Service,
+    drop: &PrivilegeDrop,
     environment: &[(OsString, OsString)],
-) -> Result<(), Fatal> {
-    if let Some(option) = run.needs_socket {
-        return Err(Fatal::usage(format!("{option}: there is no socket")));
-    }
-    if run.check {
-        return Ok(());
-    }
-    signal::restore_pipe().map_err(|errno| Fatal::unable("restore SIGPIPE", errno))?;
-    Err(prog.become_it(scrubbed(environment, Scrub::Plain, true), &[]))
+) -> Result<u8, Fatal> {
+    drop.carry_out()?;
+    find(service, environment).map(|_| 0)
 }
 
-/// Binds what is named, and serves until a signal ends it.
-fn serve(
-    run: Run,
-    prog: Result<Prog, Fatal>,
-    inherited: Vec<Listener>,
-    environment: &[(OsString, OsString)],
-    mut log: Log,
-) -> Result<(), Fatal> {
-    let (prepared, manner) = listen::prepare(&run, &inherited)?;
-    let prog = prog?;
-    if run.check {
-        return Ok(());
+/// With `-B`, goes on in a daemon and returns in the caller's skd the code to exit with.
+fn background(run: &Run, caller: &mut Caller) -> Result<Option<u8>, Fatal> {
+    if !run.daemon.background {
+        return Ok(None);
     }
-    // From here on a signal waits until it can be obeyed, so that none leaves a socket file behind.
-    signal::block().map_err(|errno| Fatal::unable("block signals", errno))?;
-    for listener in &inherited {
-        log.note(|| format!("took over {}", listener.label));
+    match background::enter()? {
+        Role::Exit(code) => Ok(Some(code)),
+        Role::Serve(who) => {
+            *caller = who;
+            Ok(None)
+        }
     }
-    log.note(|| format!("found PROG at {}", prog.shown_path()));
-    let listeners = listen::make(&run, prepared, &manner, inherited)?;
-    let ports: String = listeners
-        .ports
-        .iter()
-        .map(|port| format!("{port}\n"))
-        .collect();
-    let program = prog.ready(scrubbed(
-        environment,
-        Scrub::Child,
-        !run.service.stderr_to_client,
-    ));
-    let server = Server::new(run.service, program, listeners.all, log);
-    let mut server = server.map_err(|errno| Fatal::unable("start serving", errno))?;
-    server.announce();
-    print(&ports)?;
-    server.run();
-    Ok(())
+}
+
+/// /dev/null, while it can still be found.
+fn null() -> Result<OwnedFd, Fatal> {
+    fd::null().map_err(|errno| Fatal::unable("open /dev/null", errno))
+}
+
+/// PROG, looked up in PATH.
+fn find(service: &Service, environment: &[(OsString, OsString)]) -> Result<Prog, Fatal> {
+    let path = environment.iter().find(|(name, _)| name == "PATH");
+    Prog::find(&service.words, path.map(|(_, value)| value.as_os_str()))
 }
 
 /// Writes to stdout, at once.

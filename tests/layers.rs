@@ -12,9 +12,12 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("report", &["model"]),
     ("listen", &["model", "sys"]),
     ("launch", &["model", "sys"]),
+    ("daemon", &["model", "sys"]),
     (
         "serve",
-        &["model", "sys", "admit", "report", "listen", "launch"],
+        &[
+            "model", "sys", "admit", "report", "daemon", "listen", "launch",
+        ],
     ),
 ];
 
@@ -29,6 +32,7 @@ const PURE: &[&str] = &[
     "listen/inherit.rs",
     "report/line.rs",
     "report/repeats.rs",
+    "daemon/lines.rs",
     "serve/guard.rs",
 ];
 

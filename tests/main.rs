@@ -8,17 +8,25 @@
 )]
 
 mod adopting;
+mod background;
 mod child;
+mod chroot;
 mod command_line;
 mod datagrams;
 mod environ;
 mod inherited;
 mod kit;
 mod layers;
+mod logfile;
+mod logger;
 mod making;
 mod manual;
 mod messages;
+mod pidfile;
+mod privileges;
 mod serving;
 mod signals;
+mod supervising;
+mod syslog;
 mod troubles;
 mod unix_paths;

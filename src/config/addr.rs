@@ -2,8 +2,9 @@
 
 use crate::config::number;
 use crate::model::address::{Host, Port, UNIX_NAME_BYTES, UnixName};
+use crate::model::daemon::UserSpec;
 use crate::model::error::Fatal;
-use crate::model::service::{Adopt, Owner};
+use crate::model::service::Adopt;
 use crate::model::text::Quoted;
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
@@ -119,7 +120,7 @@ pub(crate) fn adopt(word: &OsStr) -> Result<Adopt, Fatal> {
 ///
 /// # Errors
 /// A usage error that names the word and what was expected.
-pub(crate) fn owner(name: &str, word: &OsStr) -> Result<Owner, Fatal> {
+pub(crate) fn owner(name: &str, word: &OsStr) -> Result<UserSpec, Fatal> {
     let wrong = || {
         Fatal::usage(format!(
             "{name}: {}: USER[:GROUP] expected",
@@ -135,7 +136,7 @@ pub(crate) fn owner(name: &str, word: &OsStr) -> Result<Owner, Fatal> {
     if user.is_empty() {
         return Err(wrong());
     }
-    Ok(Owner {
+    Ok(UserSpec {
         user: user.to_owned(),
         group,
     })
@@ -280,7 +281,7 @@ mod tests {
         }
         let table = [("root", "root", None), ("0:staff", "0", Some("staff"))];
         for (word, user, group) in table {
-            let meant = Owner {
+            let meant = UserSpec {
                 user: user.into(),
                 group: group.map(str::to_owned),
             };

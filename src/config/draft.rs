@@ -1,7 +1,7 @@
 //! Turns options as typed into what they mean together, and refuses what makes no sense.
 
 use crate::config::cli::{ADOPT_STDIN, PROG};
-use crate::config::{addr, number, sockets};
+use crate::config::{addr, number, process, sockets};
 use crate::model::address::Family;
 use crate::model::error::Fatal;
 use crate::model::service::{Adopt, Level, Making, Proto, Run, Service};
@@ -40,6 +40,7 @@ pub(crate) fn meant(typed: &ArgMatches) -> Result<Run, Fatal> {
         heed_listen_fds: !given(typed, "no-adopt"),
         print_ports: given(typed, "print-port"),
         level: level(typed)?,
+        daemon: process::daemon(typed)?,
         check: given(typed, "check"),
         needs_socket: needs_socket(typed),
     })
@@ -49,7 +50,7 @@ pub(super) fn given(typed: &ArgMatches, name: &str) -> bool {
     typed.get_count(name) > 0
 }
 
-fn value<'a>(typed: &'a ArgMatches, name: &str) -> Option<&'a OsStr> {
+pub(super) fn value<'a>(typed: &'a ArgMatches, name: &str) -> Option<&'a OsStr> {
     typed.get_one::<OsString>(name).map(OsString::as_os_str)
 }
 

@@ -4,7 +4,10 @@
 mod addr;
 mod cli;
 mod draft;
+mod logspec;
 mod number;
+mod options;
+mod process;
 mod sockets;
 
 use crate::model::error::Fatal;

@@ -5,7 +5,7 @@ use crate::model::error::Fatal;
 use crate::model::text::{Quoted, harmless};
 use crate::sys::errno::Errno;
 use crate::sys::process::{self, PointerList};
-use crate::sys::spawn::Program;
+use crate::sys::program::Program;
 use std::ffi::{CString, OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 use std::rc::Rc;

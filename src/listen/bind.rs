@@ -4,8 +4,9 @@ use crate::listen::resolve::{self, Addresses};
 use crate::listen::unixfile::{self, Access, socket_type, sun_path};
 use crate::listen::{Listener, adopt};
 use crate::model::address::{Family, Label, Named, Place, Port, Style, UnixName, unmapped};
+use crate::model::daemon::UserSpec;
 use crate::model::error::Fatal;
-use crate::model::service::{Making, Owner};
+use crate::model::service::Making;
 use crate::model::text::Quoted;
 use crate::sys::errno::Errno;
 use crate::sys::sockaddr::SockAddr;
@@ -36,7 +37,7 @@ impl BindOptions {
 }
 
 /// uid and, if a group was named, gid; names first, then numbers, as chown(1) does.
-fn owner_ids(owner: &Owner) -> Result<(u32, Option<u32>), Fatal> {
+fn owner_ids(owner: &UserSpec) -> Result<(u32, Option<u32>), Fatal> {
     // The highest number means "leave as it is" to chown(2).
     let number = |text: &str| {
         text.parse()

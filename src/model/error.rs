@@ -37,6 +37,14 @@ impl Fatal {
         }
     }
 
+    /// The system refused, in words that are whole already.
+    pub(crate) fn system(text: impl Into<String>) -> Self {
+        Self {
+            kind: Kind::System,
+            text: text.into(),
+        }
+    }
+
     /// The system refused to do something: `unable to DEED: REASON`.
     pub(crate) fn unable(deed: impl Display, reason: impl Display) -> Self {
         Self {

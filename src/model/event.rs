@@ -40,6 +40,19 @@ pub(crate) enum Event<'a> {
         how: Ended,
         lasted: Duration,
     },
+    /// A supervised program was started.
+    Started {
+        prog: &'a str,
+        pid: i32,
+    },
+    /// A supervised program has ended; it is started again after `pause`, or not at all.
+    Stopped {
+        prog: &'a str,
+        pid: i32,
+        how: Ended,
+        lasted: Duration,
+        pause: Option<Duration>,
+    },
     Status(Status),
     /// Something failed and skd goes on.
     Warning(Warning<'a>),

@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 pub(crate) mod address;
+pub(crate) mod daemon;
 pub(crate) mod error;
 pub(crate) mod event;
 pub(crate) mod peer;

@@ -1,6 +1,7 @@
 //! What is served and how: a service, the sockets it asks for, and the run as a whole.
 
 use crate::model::address::{Family, Named};
+use crate::model::daemon::{Daemon, UserSpec};
 use crate::model::text::Quoted;
 use std::ffi::{OsStr, OsString};
 use std::num::NonZeroU32;
@@ -46,14 +47,7 @@ pub(crate) struct Making {
     /// Permission bits of unix socket files; without it the umask decides.
     pub(crate) mode: Option<u32>,
     /// Owner of unix socket files, by name or number, not yet looked up.
-    pub(crate) owner: Option<Owner>,
-}
-
-/// `USER[:GROUP]`, each a name or a number.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub(crate) struct Owner {
-    pub(crate) user: String,
-    pub(crate) group: Option<String>,
+    pub(crate) owner: Option<UserSpec>,
 }
 
 /// A socket to be taken over instead of made.
@@ -79,6 +73,7 @@ pub(crate) struct Run {
     /// `-1`: print the port of every internet socket, not just of those that asked for port 0.
     pub(crate) print_ports: bool,
     pub(crate) level: Level,
+    pub(crate) daemon: Daemon,
     /// `--check`: read everything, bind and start nothing.
     pub(crate) check: bool,
     /// An option given that needs a socket, as the user knows it: a usage error if there is none.

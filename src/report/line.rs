@@ -77,6 +77,8 @@ pub(crate) fn level(event: &Event<'_>) -> Level {
         | Event::Datagram { .. }
         | Event::End { .. }
         | Event::DatagramEnd { .. }
+        | Event::Started { .. }
+        | Event::Stopped { .. }
         | Event::Loss(_) => Level::Connections,
     }
 }
@@ -102,22 +104,19 @@ impl Display for Text<'_> {
                 pid,
                 count,
             } => {
-                write!(
-                    out,
-                    "accept {listener} {peer} pid {pid} count {}",
-                    Counted(*count)
-                )
+                let count = Counted(*count);
+                write!(out, "accept {listener} {peer} pid {pid} count {count}")
             }
             Event::Datagram {
                 listener,
-                peer: Some(peer),
+                peer,
                 pid,
-            } => write!(out, "datagram {listener} {peer} pid {pid}"),
-            Event::Datagram {
-                listener,
-                peer: None,
-                pid,
-            } => write!(out, "datagram {listener} pid {pid}"),
+            } => {
+                let peer = peer
+                    .as_ref()
+                    .map_or(String::new(), |peer| format!(" {peer}"));
+                write!(out, "datagram {listener}{peer} pid {pid}")
+            }
             Event::End {
                 listener,
                 peer,
@@ -126,12 +125,8 @@ impl Display for Text<'_> {
                 lasted,
                 count,
             } => {
-                let (how, secs) = (How(*how), Secs(*lasted));
-                write!(
-                    out,
-                    "end {listener} {peer} pid {pid} {how} secs {secs} count {}",
-                    Counted(*count)
-                )
+                let (end, count) = (End(*pid, *how, *lasted), Counted(*count));
+                write!(out, "end {listener} {peer} {end} count {count}")
             }
             Event::DatagramEnd {
                 listener,
@@ -139,28 +134,46 @@ impl Display for Text<'_> {
                 how,
                 lasted,
             } => {
-                write!(
-                    out,
-                    "end {listener} pid {pid} {} secs {}",
-                    How(*how),
-                    Secs(*lasted)
-                )
+                write!(out, "end {listener} {}", End(*pid, *how, *lasted))
             }
-            Event::Status(Status {
-                count,
-                accepted,
-                denied,
-                failed,
-            }) => {
+            Event::Started { prog, pid } => write!(out, "start {prog} pid {pid}"),
+            Event::Stopped {
+                prog,
+                pid,
+                how,
+                lasted,
+                pause,
+            } => {
+                let pause =
+                    pause.map_or(String::new(), |pause| format!(" again in {}", Secs(pause)));
+                write!(out, "end {prog} {}{pause}", End(*pid, *how, *lasted))
+            }
+            Event::Status(status) => {
+                let Status {
+                    count,
+                    accepted,
+                    denied,
+                    failed,
+                } = status;
+                let count = Counted(*count);
                 write!(
                     out,
-                    "status {} accepted {accepted} denied {denied} failed {failed}",
-                    Counted(*count)
+                    "status {count} accepted {accepted} denied {denied} failed {failed}"
                 )
             }
             Event::Warning(warning) => write!(out, "{}", WarningText(warning)),
             Event::Loss(text) => out.write_str(text),
         }
+    }
+}
+
+/// `pid 812 exit 0 secs 1.204`
+struct End(i32, Ended, Duration);
+
+impl Display for End {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self(pid, how, lasted) = self;
+        write!(out, "pid {pid} {} secs {}", How(*how), Secs(*lasted))
     }
 }
 

@@ -14,6 +14,10 @@ pub(crate) struct Log {
     for_journal: bool,
     sink: Box<dyn Write>,
     repeats: Repeats,
+    /// Lines that could not be written since the last that could.
+    lost: u64,
+    /// The last line was written in part: a newline is owed.
+    is_torn: bool,
 }
 
 impl Log {
@@ -23,6 +27,8 @@ impl Log {
             for_journal,
             sink,
             repeats: Repeats::default(),
+            lost: 0,
+            is_torn: false,
         }
     }
 
@@ -89,8 +95,32 @@ impl Log {
     }
 
     fn write(&mut self, class: Class, text: &str) {
-        let line = line::whole(class, text, self.for_journal);
-        // By its contract a lost line is lost.
-        let _ = self.sink.write(line.as_bytes());
+        if self.lost > 0 {
+            let lost = format!("{} lines could not be written", self.lost);
+            if !self.put(&line::whole(Class::Warning, &lost, self.for_journal)) {
+                self.lost = self.lost.saturating_add(1);
+                return;
+            }
+            self.lost = 0;
+        }
+        if !self.put(&line::whole(class, text, self.for_journal)) {
+            self.lost = self.lost.saturating_add(1);
+        }
+    }
+
+    /// Whether the whole line was written.
+    fn put(&mut self, line: &str) -> bool {
+        let line = if self.is_torn {
+            format!("\n{line}")
+        } else {
+            line.to_owned()
+        };
+        match self.sink.write(line.as_bytes()) {
+            Ok(len) => {
+                self.is_torn = len < line.len();
+                !self.is_torn
+            }
+            Err(_) => false,
+        }
     }
 }

@@ -46,6 +46,9 @@ impl Server {
     /// Reaps every child that has ended. Those that are not ours, inherited by exec or as PID 1, count for nothing.
     pub(super) fn reap(&mut self) {
         while let Some((pid, status)) = process::reap() {
+            if self.words.is_logger(pid) {
+                continue;
+            }
             let failure = self.spawner.failure_of(pid);
             let Some(child) = self.children.remove(pid) else {
                 continue;

@@ -8,17 +8,23 @@ mod datagram;
 mod facts;
 mod guard;
 mod listening;
+pub(crate) mod supervise;
 
 use crate::admit::sources::Sources;
+use crate::daemon::pidfile::PidFile;
+use crate::daemon::words::Words;
 use crate::listen::{Listener, SocketFile};
+use crate::model::error::Fatal;
 use crate::model::event::{Count, Event, Status, Trouble, Warning};
 use crate::model::service::Service;
 use crate::report::log::Log;
 use crate::sys::errno::Errno;
 use crate::sys::poll::Poll;
 use crate::sys::process;
-use crate::sys::signal::{self, Request, Signals};
-use crate::sys::spawn::{Program, Spawner};
+use crate::sys::program::Program;
+use crate::sys::signal::{self, Request, Taken};
+use crate::sys::spawn::Spawner;
+use crate::sys::stderr::Stderr;
 use children::Children;
 use listening::Listening;
 use std::rc::Rc;
@@ -39,7 +45,7 @@ pub(crate) struct Server {
     program: Rc<Program>,
     listeners: Vec<Listening>,
     poll: Poll,
-    signals: Signals,
+    signals: Taken,
     spawner: Spawner,
     children: Children,
     sources: Sources,
@@ -48,6 +54,19 @@ pub(crate) struct Server {
     /// How often in a row no spawn slot was free.
     stuck: u32,
     log: Log,
+    words: Words,
+    pidfile: Option<PidFile>,
+}
+
+/// What skd serves with once everything has been made ready.
+pub(crate) struct Made {
+    pub(crate) service: Service,
+    /// What every child is started by.
+    pub(crate) program: Rc<Program>,
+    pub(crate) listeners: Vec<Listener>,
+    pub(crate) log: Log,
+    pub(crate) words: Words,
+    pub(crate) pidfile: Option<PidFile>,
 }
 
 /// Why the loop ends.
@@ -58,40 +77,53 @@ enum Ending {
 }
 
 impl Server {
-    /// `program` is what every child is started by. The signals must have been blocked before.
+    /// The signals must have been blocked before.
     ///
     /// # Errors
     /// No descriptor or no memory could be had.
-    pub(crate) fn new(
-        service: Service,
-        program: Rc<Program>,
-        listeners: Vec<Listener>,
-        log: Log,
-    ) -> Result<Self, Errno> {
-        let poll = Poll::new()?;
-        let signals = Signals::new()?;
-        poll.add(&signals, SIGNALS, false)?;
-        let listeners = listeners
-            .into_iter()
-            .map(Listening::new)
-            .collect::<Result<_, _>>()?;
-        let spawner = Spawner::new(signal::ignored())?;
-        let (children, sources) = (Children::default(), Sources::default());
-        let server = Self {
+    pub(crate) fn new(made: Made) -> Result<Self, Errno> {
+        let Made {
             service,
             program,
             listeners,
+            log,
+            words,
+            pidfile,
+        } = made;
+        let poll = Poll::new()?;
+        let signals = Taken::new(signal::SERVING)?;
+        poll.add(&signals, SIGNALS, false)?;
+        Ok(Self {
+            service,
+            program,
+            listeners: listeners
+                .into_iter()
+                .map(Listening::new)
+                .collect::<Result<_, _>>()?,
             poll,
             signals,
-            spawner,
-            children,
-            sources,
+            spawner: Spawner::new(signal::Signals::clean())?,
+            children: Children::default(),
+            sources: Sources::default(),
             accepted: 0,
             failed: 0,
             stuck: 0,
             log,
-        };
-        Ok(server)
+            words,
+            pidfile,
+        })
+    }
+
+    /// From here on stderr, ours and the children's, is the log that was asked for.
+    ///
+    /// # Errors
+    /// 111.
+    pub(crate) fn begin_log(&mut self) -> Result<(), Fatal> {
+        if !self.words.are_inherited() {
+            self.words.begin()?;
+            self.log.redirect(false, Box::new(Stderr::new()));
+        }
+        Ok(())
     }
 
     /// Tells where it listens.
@@ -156,6 +188,10 @@ impl Server {
         if self.log.due().is_some_and(|due| due <= now) {
             self.log.catch_up(now);
         }
+        if self.words.due().is_some_and(|due| due <= now) {
+            let text = self.words.restart_logger();
+            self.warn(Trouble::Other, None, text);
+        }
         self.poll_listeners();
         None
     }
@@ -166,7 +202,7 @@ impl Server {
             .listeners
             .iter()
             .filter_map(|listening| listening.rests_until);
-        rests.chain(self.log.due()).min()
+        rests.chain(self.log.due()).chain(self.words.due()).min()
     }
 
     fn obey(&mut self, request: Request) -> Option<Ending> {
@@ -177,9 +213,14 @@ impl Server {
             }
             Request::Reap => self.reap(),
             Request::Tell => self.log.tell(&Event::Status(self.status()), Instant::now()),
-            Request::Reread => self
-                .log
-                .note(|| "asked to read files again: there are none".into()),
+            Request::Reread => match self.words.reopen() {
+                Ok(()) => self.log.note(|| "asked to open files again".into()),
+                Err(errno) => {
+                    let text =
+                        format!("unable to open the log again: {errno}, keeping the old one");
+                    self.warn(Trouble::Other, None, text);
+                }
+            },
         }
         None
     }
@@ -260,6 +301,10 @@ impl Server {
                     Instant::now(),
                 );
             }
+        }
+        if let Some(Err(errno)) = self.pidfile.take().map(PidFile::remove) {
+            let text = format!("unable to remove the pid file: {errno}");
+            self.log.tell(&Event::Loss(text), Instant::now());
         }
         self.log.close();
     }

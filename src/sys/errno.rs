@@ -14,7 +14,12 @@ impl Errno {
     pub(crate) const ADDRESS_NOT_AVAILABLE: Self = Self(libc::EADDRNOTAVAIL);
     pub(crate) const AGAIN: Self = Self(libc::EAGAIN);
     pub(crate) const FAMILY_NOT_SUPPORTED: Self = Self(libc::EAFNOSUPPORT);
+    pub(crate) const INVALID: Self = Self(libc::EINVAL);
+    pub(crate) const LOOP: Self = Self(libc::ELOOP);
     pub(crate) const NAME_TOO_LONG: Self = Self(libc::ENAMETOOLONG);
+    pub(crate) const NO_BUFFERS: Self = Self(libc::ENOBUFS);
+    pub(crate) const NOT_PERMITTED: Self = Self(libc::EPERM);
+    pub(crate) const TOO_LONG: Self = Self(libc::EMSGSIZE);
     pub(crate) const NOT_FOUND: Self = Self(libc::ENOENT);
     pub(crate) const REFUSED: Self = Self(libc::ECONNREFUSED);
     pub(crate) const WRONG_TYPE: Self = Self(libc::EPROTOTYPE);

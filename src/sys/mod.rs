@@ -1,13 +1,19 @@
 //! How: system calls, each under its own name; the only room with unsafe code. It imports no other room.
 #![allow(unsafe_code, reason = "the only room that calls the system")]
 
+pub(crate) mod clock;
 pub(crate) mod env;
 pub(crate) mod errno;
 pub(crate) mod fd;
+pub(crate) mod fork;
+pub(crate) mod identity;
+pub(crate) mod logsocket;
 pub(crate) mod names;
+pub(crate) mod ownfile;
 pub(crate) mod path;
 pub(crate) mod poll;
 pub(crate) mod process;
+pub(crate) mod program;
 mod raw;
 pub(crate) mod signal;
 pub(crate) mod sockaddr;

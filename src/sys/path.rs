@@ -4,7 +4,7 @@ use crate::sys::errno::Errno;
 use nix::fcntl::{AtFlags, OFlag, RenameFlags, open, openat, renameat, renameat2};
 use nix::sys::stat::{FchmodatFlags, Mode, SFlag, fchmodat, fstat, fstatat};
 use nix::unistd::{Gid, Uid, UnlinkatFlags, fchownat, unlinkat};
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
@@ -20,8 +20,8 @@ const LOCK_PATIENCE: Duration = Duration::from_secs(1);
 /// meant.
 #[derive(Debug)]
 pub(crate) struct Entry {
-    folder: OwnedFd,
-    name: OsString,
+    pub(super) folder: OwnedFd,
+    pub(super) name: OsString,
 }
 
 /// What lies at a name.
@@ -91,7 +91,7 @@ impl Entry {
         if name.is_empty() {
             return Err(Errno::IS_FOLDER);
         }
-        let folder = Path::new(std::ffi::OsStr::from_bytes(folder));
+        let folder = Path::new(OsStr::from_bytes(folder));
         let folder = open(
             folder,
             OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC,
@@ -99,7 +99,7 @@ impl Entry {
         )?;
         Ok(Self {
             folder,
-            name: std::ffi::OsStr::from_bytes(name).to_owned(),
+            name: OsStr::from_bytes(name).to_owned(),
         })
     }
 

@@ -1,8 +1,9 @@
 //! epoll(7): which descriptors have something to say.
 
 use crate::sys::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;
 
 /// How many ready descriptors one wake-up tells of; the others are told of at the next.
@@ -55,5 +56,24 @@ impl Poll {
     /// The token of one of those that the last `wait` found ready, counted from 0.
     pub(crate) fn ready(&self, place: usize) -> Option<u64> {
         self.ready.get(place).map(EpollEvent::data)
+    }
+}
+
+/// poll(2): until `readable` has something to read or has ended, `writable` (if any) takes something, or `at_most` has
+/// passed.
+pub(crate) fn wait_readable(
+    readable: impl AsFd,
+    writable: Option<&OwnedFd>,
+    at_most: Option<Duration>,
+) -> Result<(), Errno> {
+    let mut asked = vec![PollFd::new(readable.as_fd(), PollFlags::POLLIN)];
+    asked.extend(writable.map(|fd| PollFd::new(fd.as_fd(), PollFlags::POLLOUT)));
+    let millis = at_most.map(|at_most| u16::try_from(at_most.as_millis()).unwrap_or(u16::MAX));
+    match poll(
+        &mut asked,
+        millis.map_or(PollTimeout::NONE, PollTimeout::from),
+    ) {
+        Ok(_) | Err(nix::errno::Errno::EINTR) => Ok(()),
+        Err(errno) => Err(errno.into()),
     }
 }

@@ -31,12 +31,22 @@ pub(crate) fn reap() -> Option<(i32, Status)> {
     Some((pid, ended))
 }
 
+pub(crate) use libc::{SIGCHLD as CHILD, SIGHUP as HANGUP, SIGKILL as KILL};
+
+/// The signals that ask a program to end.
+pub(crate) const ENDING: [i32; 3] = [libc::SIGTERM, libc::SIGINT, libc::SIGQUIT];
+
+/// kill(2). `pid` must be a child not yet reaped, whose number therefore cannot have gone to anyone else.
+pub(crate) fn send(pid: i32, signal: i32) {
+    // SAFETY: the call takes no pointer. That it fails for a child that has ended already is no trouble.
+    unsafe { libc::kill(pid, signal) };
+}
+
 /// kill(2): TERM, then CONT so that a stopped process gets to see it. `pid` must be a child not yet reaped, whose
 /// number therefore cannot have gone to anyone else.
 pub(crate) fn terminate(pid: i32) {
     for signal in [libc::SIGTERM, libc::SIGCONT] {
-        // SAFETY: the call takes no pointer. That it fails for a child that has ended already is no trouble.
-        unsafe { libc::kill(pid, signal) };
+        send(pid, signal);
     }
 }
 

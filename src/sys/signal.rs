@@ -34,7 +34,8 @@ const QUIET_CHILD: KernelAction = KernelAction {
     flags: libc::SA_NOCLDSTOP as usize,
     ..DEFAULT
 };
-const IGNORE: KernelAction = KernelAction {
+/// SIG_IGN with no flags.
+pub(crate) const IGNORE: KernelAction = KernelAction {
     handler: libc::SIG_IGN,
     ..DEFAULT
 };
@@ -56,7 +57,7 @@ extern "C" fn remember_ignored() {
 }
 
 /// A signal in a set as the kernel has it.
-const fn bit(number: i32) -> u64 {
+pub(crate) const fn bit(number: i32) -> u64 {
     1 << (number - 1)
 }
 
@@ -66,13 +67,23 @@ const fn bit(number: i32) -> u64 {
 #[used]
 static REMEMBER_IGNORED: extern "C" fn() = remember_ignored;
 
-/// The signals that skd acts upon.
-const TAKEN: [Signal; 6] = [
+/// The signals that skd acts upon while it serves.
+pub(crate) const SERVING: &[Signal] = &[
     Signal::SIGTERM,
     Signal::SIGINT,
     Signal::SIGQUIT,
     Signal::SIGHUP,
     Signal::SIGUSR1,
+    Signal::SIGCHLD,
+];
+/// Those it passes on, or acts upon, while it supervises.
+pub(crate) const SUPERVISING: &[Signal] = &[
+    Signal::SIGTERM,
+    Signal::SIGINT,
+    Signal::SIGQUIT,
+    Signal::SIGHUP,
+    Signal::SIGUSR1,
+    Signal::SIGUSR2,
     Signal::SIGCHLD,
 ];
 
@@ -91,35 +102,51 @@ pub(crate) enum Request {
     Reap,
 }
 
-/// Blocks the signals that skd takes, so that none is lost from here on; they wait for `Signals`. SIGCHLD gets its
+/// Blocks the signals that skd takes, so that none is lost from here on; they wait for `Taken`. SIGCHLD gets its
 /// default disposition: where it was ignored, children would vanish without a status; and children that merely stop are
 /// no news. SIGTTOU and SIGXFSZ are ignored: a log on a terminal or under a size limit is not to stop or end skd.
-pub(crate) fn block() -> Result<(), Errno> {
+pub(crate) fn block(taken: &[Signal]) -> Result<(), Errno> {
     set_action(libc::SIGCHLD, &QUIET_CHILD)?;
     set_action(libc::SIGTTOU, &IGNORE)?;
     set_action(libc::SIGXFSZ, &IGNORE)?;
-    let set: SigSet = TAKEN.into_iter().collect();
+    let set: SigSet = taken.iter().copied().collect();
     Ok(sigprocmask(SigmaskHow::SIG_BLOCK, Some(&set), None)?)
+}
+
+/// Blocks every signal that can be blocked, for a process that nobody is to disturb.
+pub(crate) fn block_all() -> Result<(), Errno> {
+    Ok(sigprocmask(
+        SigmaskHow::SIG_SETMASK,
+        Some(&SigSet::all()),
+        None,
+    )?)
 }
 
 /// signalfd(2): the signals that were blocked, as something to poll. A blocked signal is never discarded, even if it
 /// was ignored when skd was started.
-pub(crate) struct Signals(SignalFd);
+pub(crate) struct Taken(SignalFd);
 
-impl Signals {
-    pub(crate) fn new() -> Result<Self, Errno> {
-        let set: SigSet = TAKEN.into_iter().collect();
+impl Taken {
+    pub(crate) fn new(taken: &[Signal]) -> Result<Self, Errno> {
+        let set: SigSet = taken.iter().copied().collect();
         Ok(Self(SignalFd::with_flags(
             &set,
             SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK,
         )?))
     }
 
+    /// The number of the next signal, `None` when there is none.
+    pub(crate) fn next_number(&self) -> Option<i32> {
+        self.0
+            .read_signal()
+            .ok()?
+            .map(|info| info.ssi_signo.cast_signed())
+    }
+
     /// The next request, `None` when there is none.
     pub(crate) fn next(&self) -> Option<Request> {
         loop {
-            let number = self.0.read_signal().ok()??.ssi_signo;
-            match number.cast_signed() {
+            match self.next_number()? {
                 libc::SIGTERM | libc::SIGINT => return Some(Request::Stop),
                 libc::SIGQUIT => return Some(Request::StopAll),
                 libc::SIGHUP => return Some(Request::Reread),
@@ -131,16 +158,59 @@ impl Signals {
     }
 }
 
-impl AsFd for Signals {
+impl AsFd for Taken {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.0.as_fd()
     }
 }
 
-/// The signals that a child would inherit as ignored: what has to be set back for it. Caught ones need nothing, since
-/// execve(2) sets them back.
-pub(crate) fn ignored() -> Vec<i32> {
-    (1..=LAST).filter(|number| is_ignored(*number)).collect()
+/// What a child is to find otherwise than skd has it; sets of signals, signal N being bit N-1. What skd catches needs
+/// nothing, since execve(2) sets it back.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Signals {
+    /// Ignored by skd, but not by the child.
+    pub(crate) to_default: u64,
+    /// Ignored by the child, but not by skd.
+    pub(crate) to_ignored: u64,
+    /// What the child has blocked.
+    pub(crate) blocked: u64,
+}
+
+impl Signals {
+    /// Nothing blocked, every disposition default.
+    pub(crate) fn clean() -> Self {
+        Self {
+            to_default: ignored_now(),
+            ..Self::default()
+        }
+    }
+
+    /// As skd was started, where `blocked` was blocked then.
+    pub(crate) fn as_before(blocked: u64) -> Self {
+        let (now, before) = (ignored_now(), IGNORED_BEFORE.load(Ordering::Relaxed));
+        Self {
+            to_default: now & !before,
+            to_ignored: before & !now,
+            blocked,
+        }
+    }
+}
+
+/// The signals that a child would inherit as ignored.
+fn ignored_now() -> u64 {
+    (1..=LAST)
+        .filter(|number| is_ignored(*number))
+        .map(bit)
+        .sum()
+}
+
+/// The mask of blocked signals, signal N being bit N-1.
+pub(crate) fn blocked() -> u64 {
+    let mut set = 0u64;
+    let arguments = [0, 0, (&raw mut set).expose_provenance(), SET_BYTES];
+    // SAFETY: the kernel writes a set of SET_BYTES bytes.
+    unsafe { raw::syscall(libc::SYS_rt_sigprocmask, arguments) };
+    set
 }
 
 /// Before becoming a program that is to have the signals skd was started with: SIGPIPE as it was. The rest skd has not
@@ -152,7 +222,7 @@ pub(crate) fn restore_pipe() -> Result<(), Errno> {
 
 /// Before becoming a program that is to have clean signals: every disposition default, nothing blocked.
 pub(crate) fn reset_all() -> Result<(), Errno> {
-    for number in ignored() {
+    for number in (1..=LAST).filter(|number| is_ignored(*number)) {
         set_action(number, &DEFAULT)?;
     }
     Ok(sigprocmask(

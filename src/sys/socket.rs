@@ -54,6 +54,16 @@ pub(crate) fn connect(socket: impl AsFd, address: &SockAddr) -> Result<(), Errno
     uninterrupted(|| check(unsafe { libc::connect(fd, address.as_ptr(), address.len()) })).map(drop)
 }
 
+/// send(2) without waiting and without SIGPIPE: how many bytes were taken.
+pub(crate) fn send(socket: impl AsFd, bytes: &[u8]) -> Result<usize, Errno> {
+    let fd = socket.as_fd().as_raw_fd();
+    let flags = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
+    uninterrupted(|| {
+        // SAFETY: the kernel reads `bytes.len()` bytes of `bytes`, which outlives the call.
+        check_len(unsafe { libc::send(fd, bytes.as_ptr().cast(), bytes.len(), flags) })
+    })
+}
+
 /// listen(2). The kernel caps the backlog at net.core.somaxconn; nix would refuse more than 4096.
 pub(crate) fn listen(socket: impl AsFd, backlog: i32) -> Result<(), Errno> {
     // SAFETY: the call takes no pointer.

@@ -9,9 +9,10 @@
 //! that share a memory kills skd with such a child: the out-of-memory killer, and before Linux 5.16 a core dump.
 
 use crate::sys::errno::{Errno, check};
+use crate::sys::program::Program;
 use crate::sys::raw;
-use crate::sys::signal::{DEFAULT, KernelAction, SET_BYTES};
-use std::ffi::{CString, c_char, c_int, c_void};
+use crate::sys::signal::{self, DEFAULT, IGNORE, KernelAction, SET_BYTES, Signals};
+use std::ffi::{c_char, c_int, c_void};
 use std::mem::ManuallyDrop;
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::ptr::{NonNull, null, null_mut};
@@ -29,41 +30,6 @@ const NOT_EXECUTED: usize = 127;
 /// The connection's own strings fit into this without growing.
 const STRINGS_BYTES: usize = 2048;
 
-/// What is run: path, argv and the part of the environment that is the same for every connection.
-pub(crate) struct Program {
-    path: CString,
-    argv: Strings,
-    environment: Strings,
-}
-
-/// Strings and the pointers to them, without a null at the end.
-struct Strings {
-    pointers: Vec<*const c_char>,
-    /// What the pointers point to.
-    _owned: Vec<CString>,
-}
-
-impl Strings {
-    fn new(owned: Vec<CString>) -> Self {
-        // A CString keeps its bytes on the heap, so the pointers stay good when the vector itself moves.
-        Self {
-            pointers: owned.iter().map(|string| string.as_ptr()).collect(),
-            _owned: owned,
-        }
-    }
-}
-
-impl Program {
-    /// `argv` and `environment` in order; environment strings are `NAME=VALUE`.
-    pub(crate) fn new(path: CString, argv: Vec<CString>, environment: Vec<CString>) -> Self {
-        Self {
-            path,
-            argv: Strings::new(argv),
-            environment: Strings::new(environment),
-        }
-    }
-}
-
 /// What the child reads and writes, at an address that does not change. While the slot is in use skd touches only the
 /// two atomics.
 struct Shared {
@@ -74,9 +40,7 @@ struct Shared {
     path: *const c_char,
     argv: *const *const c_char,
     envp: *const *const c_char,
-    /// Signal numbers to set back to default, and how many.
-    ignored: *const i32,
-    ignored_len: usize,
+    signals: Signals,
     conn: c_int,
     /// One past the last descriptor that becomes the connection: 2, or 3 where stderr does too.
     conn_until: c_int,
@@ -102,7 +66,8 @@ pub(crate) struct Spawner {
     slots: ManuallyDrop<Vec<Slot>>,
     /// Which slot to look at first: the one after the last used.
     turn: usize,
-    ignored: &'static [i32],
+    /// What a child is to find.
+    signals: Signals,
     /// Failed execs whose slot was used again before their end was seen.
     failures: Vec<(i32, Errno)>,
 }
@@ -110,22 +75,22 @@ pub(crate) struct Spawner {
 /// A slot that nobody uses, ready to be filled in.
 pub(crate) struct Vacancy<'a> {
     slot: &'a mut Slot,
-    ignored: &'static [i32],
+    signals: Signals,
 }
 
 impl Spawner {
-    /// `ignored` are the signals that a child would inherit as ignored.
+    /// `signals` are what a child is to find.
     ///
     /// # Errors
     /// ENOMEM.
-    pub(crate) fn new(ignored: Vec<i32>) -> Result<Self, Errno> {
+    pub(crate) fn new(signals: Signals) -> Result<Self, Errno> {
         let slots = (0..SLOTS)
             .map(|_| Slot::new())
             .collect::<Result<Vec<_>, _>>()?;
         Ok(Self {
             slots: ManuallyDrop::new(slots),
             turn: 0,
-            ignored: Vec::leak(ignored),
+            signals,
             failures: Vec::new(),
         })
     }
@@ -147,8 +112,18 @@ impl Spawner {
         slot.strings.clear();
         Some(Vacancy {
             slot,
-            ignored: self.ignored,
+            signals: self.signals,
         })
+    }
+
+    /// Waits until the child `pid` has become PROG or has ended.
+    pub(crate) fn wait_for_exec(&self, pid: i32) {
+        let Some(slot) = self.slots.iter().find(|slot| slot.pid == pid) else {
+            return;
+        };
+        while slot.in_use() != 0 {
+            Self::wait(std::iter::once(slot), Duration::from_millis(100));
+        }
     }
 
     fn free_slot(&self) -> Option<usize> {
@@ -239,8 +214,7 @@ impl Slot {
             path: null(),
             argv: null(),
             envp: null(),
-            ignored: null(),
-            ignored_len: 0,
+            signals: Signals::default(),
             conn: -1,
             conn_until: 0,
         });
@@ -310,7 +284,7 @@ impl Vacancy<'_> {
     }
 
     /// clone(2): starts `program` with `conn` on descriptors 0 and 1, and on 2 if `stderr_too`. The child runs, in this
-    /// order, raw system calls only: rt_sigaction for each ignored signal, dup3 onto 0, 1 (and 2), rt_sigprocmask,
+    /// order, raw system calls only: rt_sigaction for each signal that skd has otherwise than the child, dup3 onto 0, 1 (and 2), rt_sigprocmask,
     /// execve; on failure it notes the errno and exits 127.
     ///
     /// Returns the pid; whether PROG could be executed shows later, `Spawner::failure_of`.
@@ -323,6 +297,19 @@ impl Vacancy<'_> {
         conn: BorrowedFd<'_>,
         stderr_too: bool,
     ) -> Result<i32, Errno> {
+        let until = if stderr_too { 3 } else { 2 };
+        self.start(program, conn.as_raw_fd(), until)
+    }
+
+    /// The same with the standard descriptors as they are.
+    ///
+    /// # Errors
+    /// EAGAIN, ENOMEM: no process could be had.
+    pub(crate) fn spawn_plain(self, program: &Rc<Program>) -> Result<i32, Errno> {
+        self.start(program, -1, 0)
+    }
+
+    fn start(self, program: &Rc<Program>, conn: c_int, conn_until: c_int) -> Result<i32, Errno> {
         let slot = self.slot;
         fill(&mut slot.argv, &program.argv.pointers, &[]);
         fill(&mut slot.envp, &program.environment.pointers, &slot.strings);
@@ -332,10 +319,9 @@ impl Vacancy<'_> {
         shared.path = program.path.as_ptr();
         shared.argv = slot.argv.as_ptr();
         shared.envp = slot.envp.as_ptr();
-        shared.ignored = self.ignored.as_ptr();
-        shared.ignored_len = self.ignored.len();
-        shared.conn = conn.as_raw_fd();
-        shared.conn_until = if stderr_too { 3 } else { 2 };
+        shared.signals = self.signals;
+        shared.conn = conn;
+        shared.conn_until = conn_until;
         // Set here and not by CLONE_CHILD_SETTID: the slot must be in use before the child first runs.
         shared.in_use.store(1, Ordering::Release);
         let flags = libc::CLONE_VM | libc::CLONE_CHILD_CLEARTID | libc::SIGCHLD;
@@ -383,19 +369,15 @@ fn fill(pointers: &mut Vec<*const c_char>, base: &[*const c_char], more: &[u8]) 
 extern "C" fn become_prog(argument: *mut c_void) -> c_int {
     // SAFETY: the argument is the slot's Shared, which nobody writes while this child uses it.
     let shared = unsafe { &*argument.cast::<Shared>() };
-    let mut place = 0;
-    while place < shared.ignored_len {
-        // SAFETY: `ignored` points to `ignored_len` numbers, which skd never changes.
-        let number = unsafe { *shared.ignored.wrapping_add(place) };
-        let action = (&raw const DEFAULT_ACTION).expose_provenance();
-        // SAFETY: the kernel reads one sigaction of its own layout.
-        unsafe {
-            raw::syscall(
-                libc::SYS_rt_sigaction,
-                [number.cast_unsigned() as usize, action, 0, SET_BYTES],
-            )
-        };
-        place += 1;
+    let mut number: c_int = 1;
+    while number <= signal::LAST {
+        let bit = signal::bit(number);
+        if shared.signals.to_default & bit != 0 {
+            set_action(number, &DEFAULT_ACTION);
+        } else if shared.signals.to_ignored & bit != 0 {
+            set_action(number, &IGNORED_ACTION);
+        }
+        number += 1;
     }
     let mut number: c_int = 0;
     while number < shared.conn_until {
@@ -407,8 +389,7 @@ extern "C" fn become_prog(argument: *mut c_void) -> c_int {
         unsafe { raw::syscall(libc::SYS_dup3, [from, to, 0, 0]) };
         number += 1;
     }
-    let nothing_blocked: u64 = 0;
-    let set = (&raw const nothing_blocked).expose_provenance();
+    let set = (&raw const shared.signals.blocked).expose_provenance();
     // SAFETY: the kernel reads a set of SET_BYTES bytes.
     unsafe { raw::syscall(libc::SYS_rt_sigprocmask, [SIG_SETMASK, set, 0, SET_BYTES]) };
     let (path, argv, envp) = (
@@ -429,5 +410,14 @@ extern "C" fn become_prog(argument: *mut c_void) -> c_int {
     }
 }
 
+/// rt_sigaction(2), in the child.
+fn set_action(number: c_int, action: &'static KernelAction) {
+    let action = (&raw const *action).expose_provenance();
+    let arguments = [number.cast_unsigned() as usize, action, 0, SET_BYTES];
+    // SAFETY: the kernel reads one sigaction of its own layout.
+    unsafe { raw::syscall(libc::SYS_rt_sigaction, arguments) };
+}
+
 static DEFAULT_ACTION: KernelAction = DEFAULT;
+static IGNORED_ACTION: KernelAction = IGNORE;
 const SIG_SETMASK: usize = libc::SIG_SETMASK.cast_unsigned() as usize;

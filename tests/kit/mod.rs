@@ -1,8 +1,10 @@
 //! Starts the real skd, talks to it over real sockets, and reads what it says.
 
+pub(crate) mod daemon;
 pub(crate) mod need;
 pub(crate) mod net;
 pub(crate) mod skd;
+pub(crate) mod syslog;
 
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -73,6 +75,24 @@ pub(crate) fn eventually<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> 
         // There is no event to wait for: what is looked at is the kernel's or another process's state.
         std::thread::sleep(Duration::from_millis(2));
     }
+}
+
+/// Makes a folder to be used as a root, in which there is busybox as `/bin/sh` and `/bin/cat`, with what it needs, and
+/// nothing else.
+pub(crate) fn jail(path: &str) {
+    let script = r#"
+        busybox=$(command -v busybox)
+        mkdir -p "$1/bin" "$1/tmp"
+        cp "$busybox" "$1/bin/sh"
+        ln "$1/bin/sh" "$1/bin/cat"
+        for library in $(ldd "$busybox" 2>/dev/null | grep -o '/[^ ]*'); do
+            mkdir -p "$1${library%/*}"
+            cp "$library" "$1$library"
+        done
+        chmod -R go+rX "$1""#;
+    let mut shell = std::process::Command::new("sh");
+    let status = shell.args(["-ec", script, "sh", path]).status().unwrap();
+    assert!(status.success());
 }
 
 /// The lines of probe's report that begin with this word, without it.

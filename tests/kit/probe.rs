@@ -33,6 +33,9 @@ fn main() {
         }
         // Takes one datagram and sends it back.
         "echo-datagram" => echo_datagram(),
+        // `ready` on stderr, then `got NAME` for each signal; ends with 7 at those that the further words name.
+        "told" => be_told(words.get(1..).unwrap_or_default()),
+
         // Takes one datagram and puts the report into the file named.
         "report-to" => report_to(&words[1]),
         // Answers each datagram with `PID TEXT`, and ends behind the one that says `end`.
@@ -159,6 +162,20 @@ fn echo_datagram() {
     let mut heard = [0; 65536];
     let (len, sender) = socket.recv_from(&mut heard).unwrap();
     socket.send_to(&heard[..len], sender).unwrap();
+}
+
+fn be_told(ends: &[String]) {
+    let all = nix::sys::signal::SigSet::all();
+    all.thread_block().unwrap();
+    eprintln!("ready");
+    loop {
+        let name = all.wait().unwrap().as_str();
+        let name = name.strip_prefix("SIG").unwrap_or(name);
+        eprintln!("got {name}");
+        if ends.iter().any(|end| end == name) {
+            std::process::exit(7);
+        }
+    }
 }
 
 /// Takes one datagram from descriptor 0, a socket of any family; its sender is `None` if it cannot be answered.

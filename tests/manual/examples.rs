@@ -1,10 +1,15 @@
 //! Every example of the manual, run for real.
 
+use super::machine::{Machine, has_line, shell};
 use super::{README, complaints, examples};
+use crate::kit::daemon::{Daemon, is_gone};
 use crate::kit::net::{Client, udp};
 use crate::kit::skd::{Running, Skd};
-use crate::kit::{Folder, need};
+use crate::kit::{Folder, eventually, need};
+use nix::sys::signal::{Signal, kill};
 use nix::sys::socket::{self, AddressFamily, MsgFlags, SockFlag, SockType, UnixAddr};
+use nix::unistd::{Pid, User};
+use std::fs;
 use std::io::Read;
 use std::os::fd::AsRawFd;
 use std::os::linux::net::SocketAddrExt;
@@ -34,6 +39,12 @@ const RUNS: &[Run] = &[
         "s6-ipcserver-socketbinder ./held.sock s6-fdholder-store ",
         is_held,
     ),
+    ("skd -vt 3000 -BP /run/motd.pid -L ", greets_from_background),
+    ("skd -BL uschedule:daemon.notice -- ", is_logged),
+    ("skd -BP ./echo.pid -vL '>>./echo.log' ", is_rotated),
+    ("skd --user nobody --no-new-privs ", serves_as_nobody),
+    ("s6-envuidgid nobody env ROOT=./jail skd -U ", is_jailed),
+    ("skd -SBP ./tick.pid -L '>>./tick.log' ", is_started_again),
     (
         "skd --check -t localhost:7000 -l ./echo.sock cat",
         finds_nothing_wrong,
@@ -47,6 +58,22 @@ fn every_example_of_the_manual_does_what_is_said_of_it() {
     for (block, (words, run)) in examples.iter().zip(RUNS) {
         assert!(block.starts_with(words), "{block}: {words} expected");
         run(block);
+    }
+}
+
+#[test]
+fn the_examples_of_skd_1_2_do_what_they_did() {
+    if let Some(machine) = Machine::new() {
+        let skd = Skd::new("-vl /dev/cat.sock cat").under(&machine.inside());
+        let mut skd = skd.start();
+        let mut client = Client::unix(&machine.path("dev/cat.sock"));
+        client.says("hello\n").hears("hello\n");
+        skd.waits_for("skd: info: accept unix:/dev/cat.sock uid ");
+        skd.stop();
+        greets_from_background(
+            "skd -vt 3000 -BP /var/run/motd.pid -L testsrv:daemon.info \\\n    cat /etc/motd",
+        );
+        is_logged("skd -BL uschedule:daemon.notice -- uscheduled -d /var/lib/uschedule");
     }
 }
 
@@ -117,7 +144,7 @@ fn tells_uid(block: &str) {
     let folder = Folder::new();
     let skd = started(block, &folder);
     let path = folder.path("whoami.sock");
-    let mode = std::fs::metadata(&path).unwrap().permissions().mode();
+    let mode = fs::metadata(&path).unwrap().permissions().mode();
     assert_eq!(mode & 0o777, 0o660);
     let uid = nix::unistd::getuid();
     assert_eq!(
@@ -125,7 +152,7 @@ fn tells_uid(block: &str) {
         format!("you are uid {uid}\n")
     );
     skd.stop();
-    assert!(!std::fs::exists(&path).unwrap());
+    assert!(!fs::exists(&path).unwrap());
 }
 
 fn sends_back_packets(block: &str) {
@@ -144,14 +171,20 @@ fn sends_back_packets(block: &str) {
 
 fn serves_files(block: &str) {
     if need::program("busybox") {
-        let folder = Folder::new();
-        std::fs::write(folder.path("page.txt"), "a page\n").unwrap();
-        let mut skd = started(block, &folder);
-        let mut client = Client::tcp(skd.port());
-        let answer = client.says("GET /page.txt HTTP/1.0\r\n\r\n").hears_rest();
-        assert!(answer.starts_with("HTTP/1.1 200 OK\r\n") && answer.ends_with("\r\n\r\na page\n"));
-        skd.stop();
+        serves_page(block, |_| ());
     }
+}
+
+/// Serves a file of the working folder; `look` is shown skd while it does.
+fn serves_page(block: &str, look: impl Fn(&Running)) {
+    let folder = Folder::new();
+    fs::write(folder.path("page.txt"), "a page\n").unwrap();
+    let mut skd = started(block, &folder);
+    let mut client = Client::tcp(skd.port());
+    let answer = client.says("GET /page.txt HTTP/1.0\r\n\r\n").hears_rest();
+    assert!(answer.starts_with("HTTP/1.1 200 OK\r\n") && answer.ends_with("\r\n\r\na page\n"));
+    look(&skd);
+    skd.stop();
 }
 
 fn sends_back_on_any_port(block: &str) {
@@ -199,11 +232,11 @@ impl Holder {
     fn new(folder: &Folder) -> Self {
         let rules = format!("rules/uid/{}", nix::unistd::getuid());
         let env = folder.path(&format!("{rules}/env"));
-        std::fs::create_dir_all(&env).unwrap();
-        std::fs::create_dir(folder.path("rules/gid")).unwrap();
-        std::fs::write(folder.path(&format!("{rules}/allow")), "").unwrap();
+        fs::create_dir_all(&env).unwrap();
+        fs::create_dir(folder.path("rules/gid")).unwrap();
+        fs::write(folder.path(&format!("{rules}/allow")), "").unwrap();
         for right in ["STORE", "RETRIEVE"] {
-            std::fs::write(format!("{env}/S6_FDHOLDER_{right}_REGEX"), ".\n").unwrap();
+            fs::write(format!("{env}/S6_FDHOLDER_{right}_REGEX"), ".\n").unwrap();
         }
         let mut command = Command::new("s6-fdholder-daemon");
         let command = command.args(["-1", "-i", "rules", "fdholder.sock"]);
@@ -241,6 +274,115 @@ fn is_held(block: &str) {
             skd.stop();
         }
     }
+}
+
+fn greets_from_background(block: &str) {
+    if let Some(machine) = Machine::new() {
+        assert_eq!(machine.shell(block), "");
+        let pidfile = machine.path("run/motd.pid");
+        let daemon = Daemon::named_by(&pidfile);
+        let motd = fs::read_to_string("/etc/motd").unwrap();
+        assert_eq!(machine.shell("busybox nc 127.0.0.1 3000"), motd);
+        let tag = format!(" daemon.info testsrv[{}]: skd: info: ", daemon.pid());
+        machine.logged(&format!("{tag}accept tcp:"));
+        machine.logged(&format!("{tag}end tcp:"));
+        daemon.stop();
+        assert!(!fs::exists(pidfile).unwrap());
+    }
+}
+
+/// The program's words go to syslog with its own pid, which was skd's.
+fn is_logged(block: &str) {
+    if let Some(machine) = Machine::new() {
+        machine.folder.script("uscheduled", "echo $* is $$ >&2");
+        machine.shell(block);
+        let line = machine.logged("-d /var/lib/uschedule is ");
+        let (_, pid) = line.rsplit_once(' ').unwrap();
+        let line_end = format!(" daemon.notice uschedule[{pid}]: -d /var/lib/uschedule is {pid}");
+        assert!(line.ends_with(&line_end), "{line}");
+    }
+}
+
+fn is_rotated(block: &str) {
+    let folder = Folder::new();
+    let (serve, rotate) = block.split_once('\n').unwrap();
+    let serve = serve.replace("127.0.0.1:7002", "127.0.0.1:0");
+    let port = shell("", &serve, &folder);
+    let daemon = Daemon::named_by(&folder.path("echo.pid"));
+    let port = port.trim_end().parse().unwrap();
+    let log = folder.path("echo.log");
+    has_line(&log, &format!("skd: info: listen tcp:127.0.0.1:{port}"));
+    assert_eq!(shell("", rotate, &folder), "");
+    eventually("a new log", || fs::exists(&log).unwrap().then_some(()));
+    Client::tcp(port).says("hello\n").hears("hello\n");
+    has_line(&log, "skd: info: accept ");
+    daemon.stop();
+    let old = fs::read_to_string(folder.path("echo.log.1")).unwrap();
+    assert_eq!(old, format!("skd: info: listen tcp:127.0.0.1:{port}\n"));
+}
+
+fn is_nobody(skd: &Running) {
+    let nobody = User::from_name("nobody").unwrap().unwrap();
+    let four_times = |id: u32| {
+        [
+            id.to_string(),
+            id.to_string(),
+            id.to_string(),
+            id.to_string(),
+        ]
+        .join("\t")
+    };
+    assert_eq!(skd.field("Uid"), four_times(nobody.uid.as_raw()));
+    assert_eq!(skd.field("Gid"), four_times(nobody.gid.as_raw()));
+}
+
+fn serves_as_nobody(block: &str) {
+    if need::root() && need::program("busybox") {
+        serves_page(block, |skd| {
+            is_nobody(skd);
+            assert_eq!(skd.field("NoNewPrivs"), "1");
+        });
+    }
+}
+
+/// busybox, with what it needs if it is not static, and a page.
+const JAIL: &str = "mkdir jail && cp \"$(command -v busybox)\" jail && echo a page >jail/page.txt
+for file in $(ldd jail/busybox 2>/dev/null | grep -o '/[^ )]*'); do
+    mkdir -p jail${file%/*} && cp $file jail$file
+done";
+
+fn is_jailed(block: &str) {
+    if need::root() && need::program("busybox") && need::program("s6-envuidgid") {
+        let folder = Folder::new();
+        shell("", JAIL, &folder);
+        let (env, words) = block.split_once(" skd ").unwrap();
+        let words = words.replace("127.0.0.1:7003", "127.0.0.1:0");
+        let env = format!("env -C {} {env}", folder.path(""));
+        let mut skd = Skd::new(&format!("-v {words}")).under(&env).start();
+        assert_eq!(Client::tcp(skd.port()).hears_rest(), "a page\n");
+        is_nobody(&skd);
+        let root = fs::read_link(format!("/proc/{}/root", skd.pid())).unwrap();
+        assert_eq!(root.to_str().unwrap(), folder.path("jail"));
+        skd.stop();
+    }
+}
+
+fn is_started_again(block: &str) {
+    let folder = Folder::new();
+    shell("", block, &folder);
+    let daemon = Daemon::named_by(&folder.path("tick.pid"));
+    let starts = |count: usize| {
+        eventually("a start", || {
+            let log = fs::read_to_string(folder.path("tick.log")).unwrap();
+            (log.lines().count() == count).then(|| daemon.children()[0])
+        })
+    };
+    let first = starts(1);
+    kill(Pid::from_raw(first), Signal::SIGKILL).unwrap();
+    let second = starts(2);
+    assert_ne!(first, second);
+    daemon.stop();
+    assert!(is_gone(second) && !fs::exists(folder.path("tick.pid")).unwrap());
 }
 
 fn finds_nothing_wrong(block: &str) {

@@ -1,0 +1,48 @@
+//! A log file: opened at the start, and again when it has been rotated.
+
+use crate::sys::errno::Errno;
+use crate::sys::fd;
+use crate::sys::path::Entry;
+use std::ffi::OsStr;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+
+/// Where the log is; the folder is held open, so that it is found again from inside a chroot.
+pub(crate) struct LogFile {
+    entry: Entry,
+    file: Option<OwnedFd>,
+}
+
+impl LogFile {
+    /// Creates the file, or truncates it, or will append to it.
+    ///
+    /// # Errors
+    /// Why it cannot be opened.
+    pub(crate) fn open(path: &OsStr, truncate: bool) -> Result<Self, Errno> {
+        let entry = Entry::open(path.as_bytes())?;
+        let file = entry.open_log(truncate)?;
+        Ok(Self {
+            entry,
+            file: Some(file),
+        })
+    }
+
+    /// Makes the file that was opened at the start stderr.
+    ///
+    /// # Errors
+    /// dup2(2) failed.
+    pub(crate) fn become_stderr(&mut self) -> Result<(), Errno> {
+        match self.file.take() {
+            Some(file) => fd::replace_standard(2, file.as_fd()),
+            None => Ok(()),
+        }
+    }
+
+    /// Opens it again by its name, appending, and makes that stderr; on failure the old file stays.
+    ///
+    /// # Errors
+    /// Why it cannot be opened.
+    pub(crate) fn reopen(&self) -> Result<(), Errno> {
+        fd::replace_standard(2, self.entry.open_log(false)?.as_fd())
+    }
+}

@@ -1,0 +1,281 @@
+//! The logger: a process of its own that reads what skd and its children say and sends it to syslog.
+//!
+//! It lives in skd's session and ends when the last writer has ended. skd holds the pipe's end to read as well, so that
+//! the logger's death costs nobody a SIGPIPE, and starts it again.
+
+use crate::daemon::lines::{Queue, Splitter, room};
+use crate::model::daemon::{FACILITIES, SyslogTo};
+use crate::sys::errno::Errno;
+use crate::sys::fork::{self, Side};
+use crate::sys::identity::{self, Ids};
+use crate::sys::logsocket::LogSocket;
+use crate::sys::{clock, fd, poll, process, signal};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::time::{Duration, Instant};
+use syslog::{Facility, Formatter3164, LogFormat, Severity};
+
+/// How long to wait before syslog is tried again.
+const RETRY: Duration = Duration::from_millis(200);
+/// How long the last lines may wait for a syslog that is away when nobody writes any more.
+const FAREWELL: Duration = Duration::from_secs(5);
+
+/// The logger as skd knows it.
+pub(crate) struct Logger {
+    to: SyslogTo,
+    ids: Ids,
+    /// The end of the pipe that the logger reads.
+    read: OwnedFd,
+    /// The end that becomes stderr.
+    write: OwnedFd,
+    /// /dev/null and /dev/log, held open: neither can be opened from inside a chroot, where another logger may start.
+    null: OwnedFd,
+    socket: LogSocket,
+    skd_pid: i32,
+    /// Nobody's child: the program in skd's place does not know of it.
+    alone: bool,
+    /// 0 if it is alone.
+    pid: i32,
+    since: Instant,
+    is_dead: bool,
+}
+
+impl Logger {
+    /// Makes the pipe and starts the logger, which becomes `ids` itself. To be called before any chroot.
+    ///
+    /// # Errors
+    /// No descriptor or no process could be had.
+    pub(crate) fn start(to: SyslogTo, ids: Ids, alone: bool) -> Result<Self, Errno> {
+        clock::learn_zone();
+        let (read, write) = fork::pipe()?;
+        let null = fd::null()?;
+        let socket = LogSocket::find()?;
+        let mut logger = Self {
+            to,
+            ids,
+            read,
+            write,
+            null,
+            socket,
+            skd_pid: process::own_pid(),
+            alone,
+            pid: 0,
+            since: Instant::now(),
+            is_dead: false,
+        };
+        logger.start_process()?;
+        Ok(logger)
+    }
+
+    /// The end of the pipe that becomes stderr.
+    pub(crate) fn stderr(&self) -> &OwnedFd {
+        &self.write
+    }
+
+    pub(crate) fn pid(&self) -> i32 {
+        self.pid
+    }
+
+    /// It has ended, although there are writers.
+    pub(crate) fn has_died(&mut self) {
+        self.pid = 0;
+        self.is_dead = true;
+    }
+
+    /// When it is to be started again, if it has died: at once, but not more often than once a second.
+    pub(crate) fn start_again_at(&self) -> Option<Instant> {
+        self.is_dead.then(|| self.since + Duration::from_secs(1))
+    }
+
+    /// Starts the logger, or another in place of one that died.
+    ///
+    /// # Errors
+    /// No process could be had.
+    pub(crate) fn start_process(&mut self) -> Result<(), Errno> {
+        // If this fails it is tried again in a second.
+        self.since = Instant::now();
+        if let Side::Parent { pid } = fork::fork()? {
+            self.is_dead = false;
+            if !self.alone {
+                self.pid = pid;
+            } else if !fork::wait_for(pid) {
+                return Err(Errno::AGAIN);
+            }
+            return Ok(());
+        }
+        if self.alone {
+            match fork::fork() {
+                Ok(Side::Child) => {}
+                Ok(Side::Parent { .. }) => fork::leave(0),
+                Err(_) => fork::leave(111),
+            }
+        }
+        let code = match self.run() {
+            Ok(()) => 0,
+            Err(_) => 111, // stderr would be our own pipe
+        };
+        fork::leave(code)
+    }
+
+    /// The logger's own process.
+    fn run(&self) -> Result<(), Errno> {
+        fork::set_name(c"skd-logger");
+        // It ends with the last writer, not when the others are told to end.
+        signal::block_all()?;
+        for number in 0..=2 {
+            fd::replace_standard(number, self.null.as_fd())?;
+        }
+        let mut kept = vec![self.read.as_raw_fd()];
+        kept.extend(self.socket.descriptors());
+        kept.sort_unstable();
+        fd::close_all_but(&kept)?;
+        self.ids.become_them().map_err(|_| Errno::NOT_PERMITTED)?;
+        // It executes nothing, whether --no-new-privs is given or not.
+        identity::forbid_new_privileges()?;
+        fd::set_nonblocking(&self.read, true)?;
+        Transport::new(self).serve(&self.read)
+    }
+}
+
+/// A connection to syslog that comes and goes, and what waits for it.
+struct Transport<'a> {
+    logger: &'a Logger,
+    formatter: Formatter3164,
+    severity: u8,
+    connection: Option<OwnedFd>,
+    not_before: Instant,
+    queue: Queue,
+}
+
+impl<'a> Transport<'a> {
+    fn new(logger: &'a Logger) -> Self {
+        let to = &logger.to;
+        let name = FACILITIES
+            .get(usize::from(to.facility))
+            .and_then(|names| names.first());
+        let facility = name
+            .and_then(|name| name.parse().ok())
+            .unwrap_or(Facility::LOG_DAEMON);
+        let formatter = Formatter3164 {
+            facility,
+            hostname: None,
+            process: to.tag.clone(),
+            pid: logger.skd_pid.cast_unsigned(),
+        };
+        let queue = Queue::default();
+        Self {
+            logger,
+            formatter,
+            severity: to.severity,
+            connection: None,
+            not_before: Instant::now(),
+            queue,
+        }
+    }
+
+    /// Reads until the last writer has closed the pipe, and then as long as there is something to send.
+    fn serve(&mut self, pipe: &OwnedFd) -> Result<(), Errno> {
+        let mut splitter = Splitter::default();
+        let mut buffer = vec![0; 65536];
+        loop {
+            let wait = if self.queue.first().is_some() {
+                Some(RETRY)
+            } else {
+                None
+            };
+            poll::wait_readable(
+                pipe,
+                self.connection.as_ref().filter(|_| wait.is_some()),
+                wait,
+            )?;
+            let header = self.header();
+            match fork::read(pipe, &mut buffer) {
+                Ok(0) => {
+                    splitter.end(room(&header), &mut |line| {
+                        self.queue.push(format!("{header}{line}"))
+                    });
+                    break;
+                }
+                Ok(len) => {
+                    let bytes = buffer.get(..len).unwrap_or_default();
+                    splitter.take(bytes, room(&header), |line| {
+                        self.queue.push(format!("{header}{line}"))
+                    });
+                }
+                Err(Errno::AGAIN) => {}
+                Err(errno) => return Err(errno),
+            }
+            self.send();
+        }
+        let until = Instant::now() + FAREWELL;
+        self.send();
+        while self.queue.first().is_some() && Instant::now() < until {
+            std::thread::sleep(RETRY);
+            self.send();
+        }
+        Ok(())
+    }
+
+    /// `<PRI>Mmm dd hh:mm:ss TAG[PID]: `, as the crate has it but in local time, which it does not know.
+    fn header(&self) -> String {
+        let mut bytes = Vec::new();
+        // Writing to a vector cannot fail.
+        let _ = self
+            .formatter
+            .format(&mut bytes, severity(self.severity), "");
+        let text = String::from_utf8_lossy(&bytes).into_owned();
+        const STAMP_BYTES: usize = "Mmm dd hh:mm:ss".len();
+        let Some((priority, rest)) = text.split_once('>') else {
+            return text;
+        };
+        let rest = rest.get(STAMP_BYTES..).unwrap_or(rest);
+        format!("{priority}>{}{rest}", clock::local_stamp())
+    }
+
+    /// Sends what waits, as far as syslog takes it without making us wait.
+    fn send(&mut self) {
+        if let Some(lost) = self.queue.take_lost() {
+            self.queue.push(format!(
+                "{}skd: warning: {lost} lines were lost",
+                self.header()
+            ));
+        }
+        while let Some(message) = self.queue.first() {
+            if self.connection.is_none() {
+                if Instant::now() < self.not_before {
+                    return;
+                }
+                self.connection = self.logger.socket.connect().ok();
+                self.not_before = Instant::now() + RETRY;
+            }
+            let Some(connection) = &self.connection else {
+                return;
+            };
+            match LogSocket::send(connection, message) {
+                Ok(()) => self.queue.sent(),
+                Err(Errno::AGAIN | Errno::NO_BUFFERS) => return,
+                Err(Errno::TOO_LONG) => self.queue.lose(),
+                Err(_) => self.connection = None,
+            }
+            if let Some(lost) = self.queue.take_lost() {
+                self.queue.push(format!(
+                    "{}skd: warning: {lost} lines were lost",
+                    self.header()
+                ));
+            }
+        }
+    }
+}
+
+/// The crate's severity of this number.
+fn severity(number: u8) -> Severity {
+    match number {
+        0 => Severity::LOG_EMERG,
+        1 => Severity::LOG_ALERT,
+        2 => Severity::LOG_CRIT,
+        3 => Severity::LOG_ERR,
+        4 => Severity::LOG_WARNING,
+        5 => Severity::LOG_NOTICE,
+        6 => Severity::LOG_INFO,
+        _ => Severity::LOG_DEBUG,
+    }
+}

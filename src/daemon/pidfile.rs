@@ -1,0 +1,93 @@
+//! The pid file: one live owner, told by a lock.
+
+use crate::model::error::Fatal;
+use crate::model::text::{Quoted, foreign};
+use crate::sys::errno::Errno;
+use crate::sys::ownfile::Locked;
+use crate::sys::path::Entry;
+use crate::sys::{fd, process};
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+
+/// How often we try again when another skd comes or goes at the same moment.
+const TRIES: usize = 20;
+
+/// A pid file that is ours, and locked as long as this lives. It is removed when it is dropped, so that a start that
+/// fails leaves nothing behind.
+pub(crate) struct PidFile {
+    entry: Entry,
+    file: Locked,
+    is_removed: bool,
+}
+
+impl PidFile {
+    /// Writes our pid to a new file, locks it and puts it in place, unless a live process holds what is there.
+    ///
+    /// # Errors
+    /// 111: a live owner, named by its pid; something there that is no regular file; why not, else.
+    pub(crate) fn make(path: &OsStr) -> Result<Self, Fatal> {
+        let deed = format!("write the pid file {}", Quoted(path.as_bytes()));
+        let unable = |errno: Errno| Fatal::unable(&deed, errno);
+        let entry = Entry::open(path.as_bytes()).map_err(unable)?;
+        let text = format!("{}\n", process::own_pid());
+        for _ in 0..TRIES {
+            // Held until ours is in place: whoever waits for this one finds ours afterwards.
+            let before = match entry.lock_existing() {
+                Ok(before) => before,
+                Err(Errno::AGAIN) => return Err(Fatal::unable(&deed, owner(&entry))),
+                Err(Errno::LOOP) => return Err(Fatal::unable(&deed, "it is a symbolic link")),
+                Err(Errno::INVALID) => return Err(Fatal::unable(&deed, "it is no regular file")),
+                Err(errno) => return Err(unable(errno)),
+            };
+            if let Some(file) = entry
+                .put_locked(text.as_bytes(), before.as_ref())
+                .map_err(unable)?
+            {
+                return Ok(Self {
+                    entry,
+                    file,
+                    is_removed: false,
+                });
+            }
+        }
+        Err(Fatal::unable(deed, "others keep changing it"))
+    }
+
+    /// For a program that takes our place: it inherits the lock. The file stays, since nothing is dropped then.
+    ///
+    /// # Errors
+    /// 111.
+    pub(crate) fn pass_on(&self) -> Result<(), Fatal> {
+        fd::set_cloexec(self.file.file(), false)
+            .map_err(|errno| Fatal::unable("pass on the pid file", errno))
+    }
+
+    /// Removes the file, if it is still ours.
+    ///
+    /// # Errors
+    /// Why it could not be removed.
+    pub(crate) fn remove(mut self) -> Result<(), Errno> {
+        self.is_removed = true;
+        self.entry.remove_if(self.file.identity())
+    }
+}
+
+impl Drop for PidFile {
+    fn drop(&mut self) {
+        if !self.is_removed {
+            // The trouble that ends skd is the one to tell of.
+            let _ = self.entry.remove_if(self.file.identity());
+        }
+    }
+}
+
+/// Who holds the file, as it says itself.
+fn owner(entry: &Entry) -> String {
+    let text = entry.read_start().unwrap_or_default();
+    let pid = foreign(text.trim_ascii());
+    if pid.is_empty() {
+        "another process holds it".into()
+    } else {
+        format!("process {pid} holds it")
+    }
+}

@@ -1,0 +1,209 @@
+//! From whom to become, by name, to having become it.
+
+use crate::model::daemon::{Identity, Privileges, UserSpec};
+use crate::model::error::Fatal;
+use crate::model::text::Quoted;
+use crate::sys::identity::{self, Ids, Stuck};
+use crate::sys::{names, process};
+use std::ffi::{CString, OsStr, OsString};
+use std::os::unix::ffi::OsStrExt;
+
+/// What is to be given up, with every name looked up: nothing of it needs a file any more.
+pub(crate) struct PrivilegeDrop {
+    pub(crate) ids: Ids,
+    chroot: Option<CString>,
+    chdir: Option<CString>,
+    umask: Option<u32>,
+    no_new_privs: bool,
+}
+
+impl PrivilegeDrop {
+    /// Looks up users and groups.
+    ///
+    /// # Errors
+    /// 100 for unknown names and for missing or malformed variables; 111 if we are not root and would have to be.
+    pub(crate) fn of(
+        privileges: &Privileges,
+        environment: &[(OsString, OsString)],
+    ) -> Result<Self, Fatal> {
+        let mut root = privileges.chroot.clone();
+        let ids = match &privileges.identity {
+            Identity::Unchanged => Ids::default(),
+            Identity::Named { user, groups } => named(user.as_ref(), groups.as_deref())?,
+            Identity::Environment => {
+                root = var(environment, "ROOT")
+                    .filter(|root| !root.is_empty())
+                    .map(OsStr::to_owned);
+                from_environment(environment)?
+            }
+        };
+        let path = |path: &Option<OsString>| {
+            path.as_ref()
+                .and_then(|path| CString::new(path.as_bytes()).ok())
+        };
+        let it = Self {
+            ids,
+            chroot: path(&root),
+            chdir: path(&privileges.chdir),
+            umask: privileges.umask,
+            no_new_privs: privileges.no_new_privs,
+        };
+        if identity::is_root() {
+            return Ok(it);
+        }
+        if it.chroot.is_some() {
+            return Err(Fatal::unable("change the root folder", "skd is not root"));
+        }
+        if !it.ids.are_ours() {
+            return Err(Fatal::unable("change user or groups", "skd is not root"));
+        }
+        Ok(it)
+    }
+
+    /// umask, chroot, chdir, groups, gid, uid, no_new_privs, in this order.
+    ///
+    /// # Errors
+    /// 111, naming what could not be done.
+    pub(crate) fn carry_out(&self) -> Result<(), Fatal> {
+        if let Some(bits) = self.umask {
+            process::set_umask(bits);
+        }
+        if let Some(root) = &self.chroot {
+            let deed = format!("change the root folder to {}", Quoted(root.as_bytes()));
+            identity::enter_root(root).map_err(|errno| Fatal::unable(deed, errno))?;
+        }
+        if let Some(folder) = &self.chdir {
+            let deed = format!("change the folder to {}", Quoted(folder.as_bytes()));
+            identity::enter_folder(folder).map_err(|errno| Fatal::unable(deed, errno))?;
+        }
+        self.ids
+            .become_them()
+            .map_err(|stuck: Stuck| Fatal::system(stuck.to_string()))?;
+        if self.no_new_privs {
+            identity::forbid_new_privileges()
+                .map_err(|errno| Fatal::unable("forbid new privileges", errno))?;
+        }
+        Ok(())
+    }
+}
+
+fn var<'a>(environment: &'a [(OsString, OsString)], name: &str) -> Option<&'a OsStr> {
+    environment
+        .iter()
+        .find(|(other, _)| other == name)
+        .map(|(_, value)| value.as_os_str())
+}
+
+/// A uid or gid: digits only, and not the highest number, which means "as it is" to the kernel.
+fn number(text: &str) -> Option<u32> {
+    let digits = Some(text).filter(|text| text.bytes().all(|byte| byte.is_ascii_digit()));
+    digits?.parse().ok().filter(|id| *id != u32::MAX)
+}
+
+/// UID and GID, both required; groups are GIDLIST or just GID.
+fn from_environment(environment: &[(OsString, OsString)]) -> Result<Ids, Fatal> {
+    let id = |name: &str| {
+        let Some(text) = var(environment, name) else {
+            return Err(Fatal::configuration(format!(
+                "{name} is not set, as --env-ids needs it"
+            )));
+        };
+        let id = text.to_str().and_then(number);
+        id.ok_or_else(|| {
+            Fatal::configuration(format!("{name} is {}, no id", Quoted(text.as_bytes())))
+        })
+    };
+    let (uid, gid) = (id("UID")?, id("GID")?);
+    // s6-envuidgid sets it to nothing for a user who is in no further group.
+    let list = var(environment, "GIDLIST").filter(|list| !list.is_empty());
+    let groups = match list {
+        None => vec![gid],
+        Some(text) => {
+            let ids = text
+                .to_str()
+                .and_then(|text| text.split(',').map(number).collect::<Option<Vec<u32>>>());
+            let wrong = || {
+                Fatal::configuration(format!(
+                    "GIDLIST is {}, no list of ids",
+                    Quoted(text.as_bytes())
+                ))
+            };
+            ids.ok_or_else(wrong)?
+        }
+    };
+    Ok(Ids {
+        uid: Some(uid),
+        gid: Some(gid),
+        groups: Some(groups),
+    })
+}
+
+/// A user alone brings its primary and supplementary groups; USER:GROUP has just GROUP; a list replaces the
+/// supplementary ones.
+fn named(user: Option<&UserSpec>, groups: Option<&[String]>) -> Result<Ids, Fatal> {
+    let mut ids = match user {
+        None => Ids::default(),
+        Some(UserSpec {
+            user,
+            group: Some(group),
+        }) => {
+            let uid = names::user(user)
+                .map(|(uid, _)| uid)
+                .or_else(|| number(user));
+            let uid = uid.ok_or_else(|| unknown("user", user))?;
+            let gid = gid_of(group)?;
+            Ids {
+                uid: Some(uid),
+                gid: Some(gid),
+                groups: Some(vec![gid]),
+            }
+        }
+        Some(UserSpec { user, group: None }) => whole_user(user)?,
+    };
+    if let Some(groups) = groups {
+        ids.groups = Some(
+            groups
+                .iter()
+                .map(|group| gid_of(group))
+                .collect::<Result<_, _>>()?,
+        );
+    }
+    Ok(ids)
+}
+
+fn whole_user(user: &str) -> Result<Ids, Fatal> {
+    let (uid, name, gid) = match (names::user(user), number(user)) {
+        (Some((uid, gid)), _) => (uid, user.to_owned(), gid),
+        (None, Some(uid)) => match identity::user_of_uid(uid) {
+            Some((name, gid)) => (uid, name, gid),
+            None => {
+                return Err(Fatal::usage(format!(
+                    "--user: {uid} is no user of the system, so :GROUP must follow"
+                )));
+            }
+        },
+        (None, None) => return Err(unknown("user", user)),
+    };
+    let groups = identity::groups_of(&name, gid);
+    let groups = groups.map_err(|errno| {
+        Fatal::unable(
+            format!("find the groups of {}", Quoted(name.as_bytes())),
+            errno,
+        )
+    })?;
+    Ok(Ids {
+        uid: Some(uid),
+        gid: Some(gid),
+        groups: Some(groups),
+    })
+}
+
+fn gid_of(group: &str) -> Result<u32, Fatal> {
+    names::group(group)
+        .or_else(|| number(group))
+        .ok_or_else(|| unknown("group", group))
+}
+
+fn unknown(what: &str, name: &str) -> Fatal {
+    Fatal::usage(format!("there is no {what} {}", Quoted(name.as_bytes())))
+}

@@ -1,0 +1,301 @@
+//! Without sockets: one program that is started again whenever it ends, and signals passed on to it.
+
+use crate::daemon::pidfile::PidFile;
+use crate::daemon::words::Words;
+use crate::model::error::Fatal;
+use crate::model::event::{Ended, Event, Trouble, Warning};
+use crate::report::log::Log;
+use crate::sys::errno::Errno;
+use crate::sys::poll::Poll;
+use crate::sys::process::{self, Status};
+use crate::sys::program::Program;
+use crate::sys::signal::{self, Taken};
+use crate::sys::spawn::Spawner;
+use crate::sys::stderr::Stderr;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+/// A program that lived no longer than this has died young.
+const YOUNG: Duration = Duration::from_secs(5);
+/// The first pause after a young death; it doubles with each further one.
+const FIRST_PAUSE: Duration = Duration::from_secs(1);
+const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+/// How long a program may take to end when it was asked to.
+const GRACE: Duration = Duration::from_secs(5);
+
+/// The pauses between one end and the next start; pure, given how long the program lived.
+#[derive(Debug, Default)]
+struct Pauses {
+    last: Duration,
+}
+
+impl Pauses {
+    /// How long to wait before the next start.
+    fn after(&mut self, lasted: Duration) -> Duration {
+        self.last = if lasted >= YOUNG {
+            Duration::ZERO
+        } else {
+            (self.last * 2).clamp(FIRST_PAUSE, LONGEST_PAUSE)
+        };
+        self.last
+    }
+}
+
+/// What the program is doing.
+enum State {
+    Running { pid: i32, since: Instant },
+    Resting { until: Instant },
+}
+
+/// skd while it supervises.
+pub(crate) struct Supervisor {
+    program: Rc<Program>,
+    /// PROG as the user called it, in quotes.
+    prog: String,
+    spawner: Spawner,
+    poll: Poll,
+    signals: Taken,
+    state: State,
+    pauses: Pauses,
+    /// When a program that was asked to end is killed; then skd ends too.
+    kill_at: Option<Instant>,
+    log: Log,
+    words: Words,
+    pidfile: Option<PidFile>,
+}
+
+impl Supervisor {
+    /// Starts the program for the first time and waits until it runs. The signals must have been blocked before; `mask`
+    /// is what the program is to have blocked.
+    ///
+    /// # Errors
+    /// 111: no process could be had, or PROG cannot be executed.
+    pub(crate) fn start(
+        (program, prog): (Rc<Program>, String),
+        mask: u64,
+        log: Log,
+        words: Words,
+        pidfile: Option<PidFile>,
+    ) -> Result<Self, Fatal> {
+        let unable = |errno: Errno| Fatal::unable("start supervising", errno);
+        let poll = Poll::new().map_err(unable)?;
+        let signals = Taken::new(signal::SUPERVISING).map_err(unable)?;
+        poll.add(&signals, 0, false).map_err(unable)?;
+        let spawner = Spawner::new(signal::Signals::as_before(mask)).map_err(unable)?;
+        let (state, pauses) = (
+            State::Resting {
+                until: Instant::now(),
+            },
+            Pauses::default(),
+        );
+        let mut it = Self {
+            program,
+            prog,
+            spawner,
+            poll,
+            signals,
+            state,
+            pauses,
+            kill_at: None,
+            log,
+            words,
+            pidfile,
+        };
+        // The program's stderr is the log from its first word on, but trouble now is the caller's to hear of.
+        let before = it.words.begin()?;
+        let pid = it
+            .spawn()
+            .map_err(|errno| Fatal::unable(format!("start {}", it.prog), errno));
+        let started = pid.and_then(|pid| {
+            it.spawner.wait_for_exec(pid);
+            match it.spawner.failure_of(pid) {
+                None => Ok(pid),
+                Some(errno) => Err(Fatal::unable(format!("run {}", it.prog), errno)),
+            }
+        });
+        match started {
+            Ok(pid) => {
+                if !it.words.are_inherited() {
+                    it.log.redirect(false, Box::new(Stderr::new()));
+                }
+                it.started(pid);
+            }
+            Err(fatal) => {
+                // What cannot be told there is told nowhere.
+                let _ = crate::sys::fd::replace_standard(2, std::os::fd::AsFd::as_fd(&before));
+                return Err(fatal);
+            }
+        }
+        Ok(it)
+    }
+
+    fn spawn(&mut self) -> Result<i32, Errno> {
+        let vacancy = self.spawner.vacancy().ok_or(Errno::AGAIN)?;
+        vacancy.spawn_plain(&self.program)
+    }
+
+    fn started(&mut self, pid: i32) {
+        let now = Instant::now();
+        self.state = State::Running { pid, since: now };
+        self.log.tell(
+            &Event::Started {
+                prog: &self.prog,
+                pid,
+            },
+            now,
+        );
+    }
+
+    /// Supervises until it is asked to end and the program has ended.
+    pub(crate) fn run(mut self) {
+        while !self.turn() {}
+        if let Some(Err(errno)) = self.pidfile.take().map(PidFile::remove) {
+            let text = format!("unable to remove the pid file: {errno}");
+            self.log.tell(&Event::Loss(text), Instant::now());
+        }
+        self.log.close();
+    }
+
+    /// One wake-up; returns whether it was the last.
+    fn turn(&mut self) -> bool {
+        let timeout = self
+            .due()
+            .map(|due| due.saturating_duration_since(Instant::now()));
+        if let Err(errno) = self.poll.wait(timeout) {
+            self.warn(format!("unable to wait for events: {errno}"));
+        }
+        while let Some(number) = self.signals.next_number() {
+            if self.obey(number) {
+                return true;
+            }
+        }
+        let now = Instant::now();
+        match self.state {
+            State::Resting { until } if until <= now => self.start_again(now),
+            State::Running { pid, .. } if self.kill_at.is_some_and(|at| at <= now) => {
+                self.kill_at = Some(now + GRACE);
+                process::send(pid, process::KILL);
+            }
+            State::Resting { .. } | State::Running { .. } => {}
+        }
+        if self.log.due().is_some_and(|due| due <= now) {
+            self.log.catch_up(now);
+        }
+        if self.words.due().is_some_and(|due| due <= now) {
+            let text = self.words.restart_logger();
+            self.warn(text);
+        }
+        false
+    }
+
+    fn due(&self) -> Option<Instant> {
+        let own = match self.state {
+            State::Resting { until } => Some(until),
+            State::Running { .. } => self.kill_at,
+        };
+        own.into_iter()
+            .chain(self.log.due())
+            .chain(self.words.due())
+            .min()
+    }
+
+    fn start_again(&mut self, now: Instant) {
+        match self.spawn() {
+            Ok(pid) => self.started(pid),
+            Err(errno) => {
+                let pause = self.pauses.after(Duration::ZERO);
+                self.state = State::Resting { until: now + pause };
+                self.warn(format!("unable to start {}: {errno}", self.prog));
+            }
+        }
+    }
+
+    /// Does what a signal asks for; returns whether skd is to end now.
+    fn obey(&mut self, number: i32) -> bool {
+        if number == process::CHILD {
+            return self.reap();
+        }
+        if number == process::HANGUP
+            && let Err(errno) = self.words.reopen()
+        {
+            let text = format!("unable to open the log again: {errno}, keeping the old one");
+            self.warn(text);
+        }
+        let asks_to_end = process::ENDING.contains(&number);
+        match self.state {
+            State::Resting { .. } => asks_to_end,
+            State::Running { pid, .. } => {
+                process::send(pid, number);
+                if asks_to_end && self.kill_at.is_none() {
+                    self.kill_at = Some(Instant::now() + GRACE);
+                }
+                false
+            }
+        }
+    }
+
+    fn reap(&mut self) -> bool {
+        while let Some((pid, status)) = process::reap() {
+            if self.words.is_logger(pid) {
+                continue;
+            }
+            match self.state {
+                State::Running {
+                    pid: running,
+                    since,
+                } if running == pid => self.ended(pid, since, status),
+                State::Running { .. } | State::Resting { .. } => {}
+            }
+        }
+        self.kill_at.is_some() && matches!(self.state, State::Resting { .. })
+    }
+
+    fn ended(&mut self, pid: i32, since: Instant, status: Status) {
+        let now = Instant::now();
+        if let Some(errno) = self.spawner.failure_of(pid) {
+            self.warn(format!("unable to run {}: {errno}", self.prog));
+        }
+        let lasted = now.saturating_duration_since(since);
+        let pause = self.pauses.after(lasted);
+        self.state = State::Resting { until: now + pause };
+        let how = match status {
+            Status::Exit(code) => Ended::Exit(code),
+            Status::Signal(number) => Ended::Signal(number),
+        };
+        let pause = self.kill_at.is_none().then_some(pause);
+        self.log.tell(
+            &Event::Stopped {
+                prog: &self.prog,
+                pid,
+                how,
+                lasted,
+                pause,
+            },
+            now,
+        );
+    }
+
+    fn warn(&mut self, reason: String) {
+        let warning = Warning {
+            kind: Trouble::Other,
+            listener: None,
+            reason,
+        };
+        self.log.tell(&Event::Warning(warning), Instant::now());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn young_deaths_are_followed_by_growing_pauses() {
+        let mut pauses = Pauses::default();
+        let young = Duration::from_millis(4999);
+        let secs: Vec<u64> = (0..9).map(|_| pauses.after(young).as_secs()).collect();
+        assert_eq!(secs, [1, 2, 4, 8, 16, 32, 60, 60, 60]);
+        assert_eq!(pauses.after(YOUNG), Duration::ZERO);
+        assert_eq!(pauses.after(young).as_secs(), 1);
+    }
+}

@@ -1,0 +1,32 @@
+//! Local time, as people read it in logs.
+
+/// Months as RFC 3164 has them.
+const MONTHS: [&str; 12] = [
+    "Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec",
+];
+
+unsafe extern "C" {
+    /// tzset(3): reads the time zone, for good.
+    safe fn tzset();
+}
+
+/// Reads the time zone's file now; in a chroot it would not be found.
+pub(crate) fn learn_zone() {
+    tzset();
+}
+
+/// The local time as `Mmm dd hh:mm:ss`, the day padded by a blank (RFC 3164, section 4.1.2).
+pub(crate) fn local_stamp() -> String {
+    // SAFETY: the call takes a null pointer for an answer by return value alone.
+    let now = unsafe { libc::time(std::ptr::null_mut()) };
+    // SAFETY: tm is numbers and a pointer, for which all zeros is a value.
+    let mut local: libc::tm = unsafe { std::mem::zeroed() };
+    // SAFETY: the call reads `now` and writes `local`, which both outlive it.
+    unsafe { libc::localtime_r(&raw const now, &raw mut local) };
+    let month = usize::try_from(local.tm_mon)
+        .ok()
+        .and_then(|month| MONTHS.get(month))
+        .unwrap_or(&"Jan");
+    let (day, hour, minute, second) = (local.tm_mday, local.tm_hour, local.tm_min, local.tm_sec);
+    format!("{month} {day:>2} {hour:02}:{minute:02}:{second:02}")
+}

@@ -1,0 +1,141 @@
+//! Files of skd's own: the pid file, which a lock makes somebody's, and the log.
+
+use crate::sys::errno::Errno;
+use crate::sys::fd::{self, Identity};
+use crate::sys::path::Entry;
+use nix::fcntl::{AtFlags, OFlag, RenameFlags, openat, renameat2};
+use nix::sys::stat::{Mode, SFlag, fchmod, fstat, fstatat};
+use nix::unistd::{UnlinkatFlags, unlinkat};
+use std::ffi::{OsStr, OsString};
+use std::fs::{File, TryLockError};
+use std::io::Write;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+
+/// A file that we have locked.
+#[derive(Debug)]
+pub(crate) struct Locked(File, Identity);
+
+impl Locked {
+    pub(crate) fn file(&self) -> &File {
+        &self.0
+    }
+
+    /// Device and inode.
+    pub(crate) fn identity(&self) -> Identity {
+        self.1
+    }
+}
+
+impl Entry {
+    /// openat(2) with O_NOFOLLOW, and flock(2) without waiting, of the regular file that lies here; `None` if there is
+    /// nothing, or no longer the file that was opened.
+    ///
+    /// # Errors
+    /// `AGAIN`: another process has it locked; `LOOP`: a symbolic link; `INVALID`: no regular file.
+    pub(crate) fn lock_existing(&self) -> Result<Option<Locked>, Errno> {
+        let flags = OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
+        let file = match openat(&self.folder, self.name.as_os_str(), flags, Mode::empty()) {
+            Ok(file) => file,
+            Err(nix::errno::Errno::ENOENT) => return Ok(None),
+            Err(errno) => return Err(errno.into()),
+        };
+        let locked = Self::lock(file.into())?;
+        Ok(Some(locked).filter(|locked| self.is_here(locked.identity())))
+    }
+
+    fn lock(file: File) -> Result<Locked, Errno> {
+        let status = fstat(&file)?;
+        if SFlag::from_bits_truncate(status.st_mode) & SFlag::S_IFMT != SFlag::S_IFREG {
+            return Err(Errno::INVALID);
+        }
+        match file.try_lock() {
+            Ok(()) => Ok(Locked(file, (status.st_dev, status.st_ino))),
+            Err(TryLockError::WouldBlock) => Err(Errno::AGAIN),
+            Err(TryLockError::Error(error)) => Err(Errno::of(&error)),
+        }
+    }
+
+    /// Whether the file of this identity lies here.
+    fn is_here(&self, identity: Identity) -> bool {
+        let status = fstatat(
+            self.folder.as_fd(),
+            self.name.as_os_str(),
+            AtFlags::AT_SYMLINK_NOFOLLOW,
+        );
+        status.is_ok_and(|status| (status.st_dev, status.st_ino) == identity)
+    }
+
+    /// Writes a new file with these bytes and mode 0644, locks it, and puts it here: in place of `before`, which we
+    /// have locked, or where nothing is. `None` if another came in between.
+    pub(crate) fn put_locked(
+        &self,
+        bytes: &[u8],
+        before: Option<&Locked>,
+    ) -> Result<Option<Locked>, Errno> {
+        let mut aside = OsString::from(format!(".skd-{}-", std::process::id()));
+        aside.push(&self.name);
+        // A name may have 255 bytes, and ours is longer than the one it is for.
+        let aside = OsStr::from_bytes(aside.as_bytes().get(..255).unwrap_or(aside.as_bytes()));
+        let flags =
+            OFlag::O_RDWR | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+        let mode = Mode::from_bits_truncate(0o644);
+        // Left there by one who had our pid and was killed.
+        let _ = unlinkat(&self.folder, aside, UnlinkatFlags::NoRemoveDir);
+        let mut file = File::from(openat(&self.folder, aside, flags, mode)?);
+        let placed = fchmod(&file, mode).map_err(Errno::from).and_then(|()| {
+            file.write_all(bytes).map_err(|error| Errno::of(&error))?;
+            let locked = Self::lock(file)?;
+            let is_free = before.is_none_or(|before| self.is_here(before.identity()));
+            let flags = if before.is_some() {
+                RenameFlags::empty()
+            } else {
+                RenameFlags::RENAME_NOREPLACE
+            };
+            if !is_free {
+                return Ok(None);
+            }
+            match renameat2(
+                &self.folder,
+                aside,
+                &self.folder,
+                self.name.as_os_str(),
+                flags,
+            ) {
+                Ok(()) => Ok(Some(locked)),
+                Err(nix::errno::Errno::EEXIST) => Ok(None),
+                Err(errno) => Err(errno.into()),
+            }
+        });
+        if !matches!(placed, Ok(Some(_))) {
+            // It is ours alone, and of no use.
+            let _ = unlinkat(&self.folder, aside, UnlinkatFlags::NoRemoveDir);
+        }
+        placed
+    }
+
+    /// The first bytes of the file that lies here.
+    pub(crate) fn read_start(&self) -> Result<Vec<u8>, Errno> {
+        let flags = OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
+        let mut start = [0; 100];
+        let file = openat(&self.folder, self.name.as_os_str(), flags, Mode::empty())?;
+        let len = nix::unistd::read(file, &mut start)?;
+        Ok(start.get(..len).unwrap_or_default().to_vec())
+    }
+
+    /// openat(2) of a log: created if it is not there, appended to, truncated first if so asked.
+    pub(crate) fn open_log(&self, truncate: bool) -> Result<OwnedFd, Errno> {
+        // Without O_NONBLOCK a FIFO that nobody reads would hold us up for ever.
+        let mut flags = OFlag::O_NONBLOCK
+            | OFlag::O_WRONLY
+            | OFlag::O_APPEND
+            | OFlag::O_CREAT
+            | OFlag::O_CLOEXEC
+            | OFlag::O_NOCTTY;
+        flags.set(OFlag::O_TRUNC, truncate);
+        let mode = Mode::from_bits_truncate(0o666);
+        let file = openat(&self.folder, self.name.as_os_str(), flags, mode)?;
+        fd::set_nonblocking(&file, false)?;
+        Ok(file)
+    }
+}
