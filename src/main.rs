@@ -118,12 +118,7 @@ impl Start<'_> {
         }
         // From here on a signal waits until it can be obeyed, so that none leaves a file behind.
         signal::block(signal::SERVING).map_err(|errno| Fatal::unable("block signals", errno))?;
-        let pidfile = run
-            .daemon
-            .pidfile
-            .as_deref()
-            .map(PidFile::make)
-            .transpose()?;
+        let pidfile = pidfile(&run)?;
         for listener in &inherited {
             log.note(|| format!("took over {}", listener.label));
         }
@@ -184,12 +179,7 @@ impl Start<'_> {
             signal::block(signal::SUPERVISING)
                 .map_err(|errno| Fatal::unable("block signals", errno))?;
         }
-        let pidfile = run
-            .daemon
-            .pidfile
-            .as_deref()
-            .map(PidFile::make)
-            .transpose()?;
+        let pidfile = pidfile(&run)?;
         let mut words = Words::prepare(run.daemon.log.as_ref(), &drop.ids, !run.daemon.supervise)?;
         let null = null()?;
         drop.carry_out()?;
@@ -284,6 +274,12 @@ fn background(run: &Run, caller: &mut Caller) -> Result<Option<u8>, Fatal> {
             Ok(None)
         }
     }
+}
+
+/// The pid file, locked; a live owner is fatal.
+fn pidfile(run: &Run) -> Result<Option<PidFile>, Fatal> {
+    let path = run.daemon.pidfile.as_deref();
+    path.map(PidFile::make).transpose()
 }
 
 /// /dev/null, while it can still be found.

@@ -4,7 +4,7 @@ use crate::config::number;
 use crate::model::address::{Host, Port, UNIX_NAME_BYTES, UnixName};
 use crate::model::daemon::UserSpec;
 use crate::model::error::Fatal;
-use crate::model::service::Adopt;
+use crate::model::service::{Adopt, MOST_DESCRIPTORS};
 use crate::model::text::Quoted;
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
@@ -106,7 +106,7 @@ pub(crate) fn adopt(word: &OsStr) -> Result<Adopt, Fatal> {
     match (kind, detail) {
         (_, Some([])) => Err(wrong("something is missing behind the colon")),
         (b"stdin", None) => Ok(Adopt::Descriptor(0)),
-        (b"fd", Some(digits)) => number::decimal(digits, &(0..=1_073_741_815))
+        (b"fd", Some(digits)) => number::decimal(digits, &(0..=MOST_DESCRIPTORS))
             .and_then(|number| i32::try_from(number).ok())
             .map(Adopt::Descriptor)
             .ok_or_else(|| wrong("the number of a descriptor is expected")),

@@ -1,15 +1,13 @@
 //! Turns digits into numbers, strictly.
 
 use crate::model::error::Fatal;
+use crate::model::number;
 use crate::model::text::Quoted;
 use std::ops::RangeInclusive;
 
-/// A whole decimal number, consumed whole: digits only, no sign, no blank, inside `range`. `None` otherwise.
+/// A whole decimal number inside `range`.
 pub(crate) fn decimal(text: &[u8], range: &RangeInclusive<u64>) -> Option<u64> {
-    let digits = str::from_utf8(text)
-        .ok()
-        .filter(|text| text.bytes().all(|byte| byte.is_ascii_digit()))?;
-    digits.parse().ok().filter(|number| range.contains(number))
+    number::decimal(text).filter(|number| range.contains(number))
 }
 
 /// The number that an option was given.

@@ -2,6 +2,7 @@
 
 use crate::model::daemon::{Identity, Privileges, UserSpec};
 use crate::model::error::Fatal;
+use crate::model::number;
 use crate::model::text::Quoted;
 use crate::sys::identity::{self, Ids, Stuck};
 use crate::sys::{names, process};
@@ -94,12 +95,6 @@ fn var<'a>(environment: &'a [(OsString, OsString)], name: &str) -> Option<&'a Os
         .map(|(_, value)| value.as_os_str())
 }
 
-/// A uid or gid: digits only, and not the highest number, which means "as it is" to the kernel.
-fn number(text: &str) -> Option<u32> {
-    let digits = Some(text).filter(|text| text.bytes().all(|byte| byte.is_ascii_digit()));
-    digits?.parse().ok().filter(|id| *id != u32::MAX)
-}
-
 /// UID and GID, both required; groups are GIDLIST or just GID.
 fn from_environment(environment: &[(OsString, OsString)]) -> Result<Ids, Fatal> {
     let id = |name: &str| {
@@ -108,7 +103,7 @@ fn from_environment(environment: &[(OsString, OsString)]) -> Result<Ids, Fatal> 
                 "{name} is not set, as --env-ids needs it"
             )));
         };
-        let id = text.to_str().and_then(number);
+        let id = text.to_str().and_then(number::id);
         id.ok_or_else(|| {
             Fatal::configuration(format!("{name} is {}, no id", Quoted(text.as_bytes())))
         })
@@ -119,9 +114,11 @@ fn from_environment(environment: &[(OsString, OsString)]) -> Result<Ids, Fatal> 
     let groups = match list {
         None => vec![gid],
         Some(text) => {
-            let ids = text
-                .to_str()
-                .and_then(|text| text.split(',').map(number).collect::<Option<Vec<u32>>>());
+            let ids = text.to_str().and_then(|text| {
+                text.split(',')
+                    .map(number::id)
+                    .collect::<Option<Vec<u32>>>()
+            });
             let wrong = || {
                 Fatal::configuration(format!(
                     "GIDLIST is {}, no list of ids",
@@ -149,7 +146,7 @@ fn named(user: Option<&UserSpec>, groups: Option<&[String]>) -> Result<Ids, Fata
         }) => {
             let uid = names::user(user)
                 .map(|(uid, _)| uid)
-                .or_else(|| number(user));
+                .or_else(|| number::id(user));
             let uid = uid.ok_or_else(|| unknown("user", user))?;
             let gid = gid_of(group)?;
             Ids {
@@ -172,7 +169,7 @@ fn named(user: Option<&UserSpec>, groups: Option<&[String]>) -> Result<Ids, Fata
 }
 
 fn whole_user(user: &str) -> Result<Ids, Fatal> {
-    let (uid, name, gid) = match (names::user(user), number(user)) {
+    let (uid, name, gid) = match (names::user(user), number::id(user)) {
         (Some((uid, gid)), _) => (uid, user.to_owned(), gid),
         (None, Some(uid)) => match identity::user_of_uid(uid) {
             Some((name, gid)) => (uid, name, gid),
@@ -200,7 +197,7 @@ fn whole_user(user: &str) -> Result<Ids, Fatal> {
 
 fn gid_of(group: &str) -> Result<u32, Fatal> {
     names::group(group)
-        .or_else(|| number(group))
+        .or_else(|| number::id(group))
         .ok_or_else(|| unknown("group", group))
 }
 

@@ -6,6 +6,7 @@ use crate::listen::{Listener, adopt};
 use crate::model::address::{Family, Label, Named, Place, Port, Style, UnixName, unmapped};
 use crate::model::daemon::UserSpec;
 use crate::model::error::Fatal;
+use crate::model::number;
 use crate::model::service::Making;
 use crate::model::text::Quoted;
 use crate::sys::errno::Errno;
@@ -38,12 +39,6 @@ impl BindOptions {
 
 /// uid and, if a group was named, gid; names first, then numbers, as chown(1) does.
 fn owner_ids(owner: &UserSpec) -> Result<(u32, Option<u32>), Fatal> {
-    // The highest number means "leave as it is" to chown(2).
-    let number = |text: &str| {
-        text.parse()
-            .ok()
-            .filter(|id| *id != u32::MAX && text.bytes().all(|byte| byte.is_ascii_digit()))
-    };
     let unknown = |what: &str, name: &str| {
         Fatal::usage(format!(
             "--owner: there is no {what} {}",
@@ -52,12 +47,12 @@ fn owner_ids(owner: &UserSpec) -> Result<(u32, Option<u32>), Fatal> {
     };
     let uid = match names::user(&owner.user) {
         Some((uid, _)) => uid,
-        None => number(&owner.user).ok_or_else(|| unknown("user", &owner.user))?,
+        None => number::id(&owner.user).ok_or_else(|| unknown("user", &owner.user))?,
     };
     let gid = match &owner.group {
         None => None,
         Some(group) => {
-            let gid = names::group(group).or_else(|| number(group));
+            let gid = names::group(group).or_else(|| number::id(group));
             Some(gid.ok_or_else(|| unknown("group", group))?)
         }
     };

@@ -1,7 +1,8 @@
 //! Turns the environment and `--adopt` into the numbers of the descriptors to take over; pure.
 
 use crate::model::error::Fatal;
-use crate::model::service::{Adopt, Run};
+use crate::model::number;
+use crate::model::service::{Adopt, MOST_DESCRIPTORS, Run};
 use crate::model::text::Quoted;
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
@@ -107,12 +108,8 @@ impl Environment<'_> {
     }
 }
 
-/// A whole decimal number: digits only.
 fn digits(text: &OsStr) -> Option<usize> {
-    text.to_str()
-        .filter(|text| text.bytes().all(|byte| byte.is_ascii_digit()))?
-        .parse()
-        .ok()
+    usize::try_from(number::decimal(text.as_bytes())?).ok()
 }
 
 /// The descriptors that LISTEN_FDS promises to us, with their names; sd_listen_fds(3).
@@ -202,7 +199,11 @@ fn s6_dump(environment: &Environment<'_>, id: Option<&OsStr>) -> Result<Vec<Taki
         let missing =
             |name: &str| Fatal::configuration(format!("S6_FD# is {count}, but {name} is not set"));
         let number = environment
-            .number(&fd_name, 0, 1_073_741_815)?
+            .number(
+                &fd_name,
+                0,
+                usize::try_from(MOST_DESCRIPTORS).unwrap_or(usize::MAX),
+            )?
             .ok_or_else(|| missing(&fd_name))?;
         let own_id = environment.var(&id_name).ok_or_else(|| missing(&id_name))?;
         if id.is_none_or(|id| id == own_id) {

@@ -50,6 +50,9 @@ pub(crate) struct Making {
     pub(crate) owner: Option<UserSpec>,
 }
 
+/// The highest number that a descriptor can have: the kernel's own limit of fs.nr_open, sysctl_nr_open_max.
+pub(crate) const MOST_DESCRIPTORS: u64 = 1_073_741_815;
+
 /// A socket to be taken over instead of made.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(crate) enum Adopt {
