@@ -41,6 +41,13 @@ pub(super) fn parse(word: &OsStr) -> Result<LogTo, Fatal> {
     let text = word
         .to_str()
         .ok_or_else(|| wrong("tag", &String::from_utf8_lossy(bytes)))?;
+    if text.starts_with('/') || text.starts_with("./") || text.starts_with("../") {
+        let text = format!(
+            "--log: {}: a file is given as >FILE or >>FILE",
+            Quoted(bytes)
+        );
+        return Err(Fatal::usage(text));
+    }
     let (tag, priority) = text
         .split_once(':')
         .map_or((text, None), |(tag, rest)| (tag, Some(rest)));
@@ -104,6 +111,11 @@ mod tests {
     #[test]
     fn a_bad_part_is_named() {
         let table = [
+            (
+                "/x:a.b",
+                "--log: \"/x:a.b\": a file is given as >FILE or >>FILE",
+            ),
+            ("./x", "--log: \"./x\": a file is given as >FILE or >>FILE"),
             (
                 "",
                 "--log: \"\": \"\" is no tag of 1 to 64 bytes without blanks",
