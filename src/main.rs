@@ -125,8 +125,7 @@ impl Start<'_> {
         let listeners = listen::make(&run, prepared, &options, inherited)?;
         let words = Words::prepare(run.daemon.log.as_ref(), &drop.ids, false)?;
         let null = null()?;
-        drop.carry_out()?;
-        let prog = find(&run.service, environment)?;
+        let prog = find_and_drop(&run.service, &drop, environment)?;
         log.note(|| format!("found PROG at {}", prog.shown_path()));
         let journal = !run.service.stderr_to_client && words.are_inherited();
         let program = prog.ready(scrubbed(environment, Scrub::Child, journal));
@@ -182,9 +181,13 @@ impl Start<'_> {
         let pidfile = pidfile(&run)?;
         let mut words = Words::prepare(run.daemon.log.as_ref(), &drop.ids, !run.daemon.supervise)?;
         let null = null()?;
-        drop.carry_out()?;
-        let prog = find(&run.service, environment)?;
-        let environment = scrubbed(environment, Scrub::Plain, words.are_inherited());
+        let prog = find_and_drop(&run.service, &drop, environment)?;
+        let scrub = if run.daemon.supervise {
+            Scrub::Supervised
+        } else {
+            Scrub::Plain
+        };
+        let environment = scrubbed(environment, scrub, words.are_inherited());
         if run.daemon.background {
             background::detach_standard(&null, false)?;
         }
@@ -202,6 +205,7 @@ impl Start<'_> {
         signal::restore_pipe().map_err(|errno| Fatal::unable("restore SIGPIPE", errno))?;
         caller.tell_becoming();
         let fatal = prog.become_it(environment, &[]);
+        signal::ignore_pipe();
         // Trouble now is the caller's to hear of; what cannot be told there is told nowhere.
         let _ = fd::replace_standard(2, stderr.as_fd());
         Err(fatal)
@@ -231,8 +235,7 @@ impl Start<'_> {
             return check(&run.service, &drop, environment);
         }
         let mut words = Words::prepare(daemon.log.as_ref(), &drop.ids, true)?;
-        drop.carry_out()?;
-        let prog = find(&run.service, environment)?;
+        let prog = find_and_drop(&run.service, &drop, environment)?;
         let journal = !run.service.stderr_to_client && words.are_inherited();
         let environment = scrubbed(environment, Scrub::Connected, journal);
         let before = words.begin()?;
@@ -258,8 +261,7 @@ fn check(
     drop: &PrivilegeDrop,
     environment: &[(OsString, OsString)],
 ) -> Result<u8, Fatal> {
-    drop.carry_out()?;
-    find(service, environment).map(|_| 0)
+    find_and_drop(service, drop, environment).map(|_| 0)
 }
 
 /// With `-B`, goes on in a daemon and returns in the caller's skd the code to exit with.
@@ -285,6 +287,19 @@ fn pidfile(run: &Run) -> Result<Option<PidFile>, Fatal> {
 /// /dev/null, while it can still be found.
 fn null() -> Result<OwnedFd, Fatal> {
     fd::null().map_err(|errno| Fatal::unable("open /dev/null", errno))
+}
+
+/// PROG, looked up inside the chroot before privileges are dropped, so that a start that fails can still remove its files;
+/// and once more as whom it will be run.
+fn find_and_drop(
+    service: &Service,
+    drop: &PrivilegeDrop,
+    environment: &[(OsString, OsString)],
+) -> Result<Prog, Fatal> {
+    drop.enter()?;
+    find(service, environment)?;
+    drop.carry_out()?;
+    find(service, environment)
 }
 
 /// PROG, looked up in PATH.

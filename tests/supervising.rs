@@ -260,13 +260,24 @@ fn the_program_has_everything_as_skd_was_started_with() {
         "env --ignore-signal=HUP,WINCH,PIPE",
         "env --default-signal=PIPE",
         "env --block-signal=USR1,USR2,ALRM,TERM",
-        "env -C / NAME=value LISTENING=yes TCPREMOTEIP=10.0.0.1 NOTIFY_SOCKET=/dev/null",
+        "env -C / NAME=value LISTENING=yes TCPREMOTEIP=10.0.0.1",
         "prlimit --nofile=200:300",
     ];
     for setting in settings {
         let skd = [crate::kit::skd::BINARY, "-S", "--"];
         assert_eq!(report(setting, &skd), report(setting, &[]), "{setting}");
     }
+}
+
+/// skd stays, and its manager speaks with it alone.
+#[test]
+fn the_program_does_not_hear_of_skds_manager() {
+    let own = "NOTIFY_SOCKET=/dev/null WATCHDOG_USEC=1000000 WATCHDOG_PID=1";
+    let skd = [crate::kit::skd::BINARY, "-S", "--"];
+    let told = report(&format!("env {own}"), &skd);
+    let is_managers = |line: &String| own.split(' ').any(|own| line.ends_with(own));
+    assert!(!told.iter().any(is_managers), "{told:#?}");
+    assert_eq!(told, report("env", &skd));
 }
 
 /// skd needs its children's ends to be told; the program is none the wiser.

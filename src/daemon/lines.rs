@@ -105,6 +105,18 @@ impl Queue {
         self.lost = self.lost.saturating_add(1);
     }
 
+    /// How many wait.
+    pub(super) fn len(&self) -> usize {
+        self.messages.len()
+    }
+
+    /// None of what waits will be sent.
+    pub(super) fn lose_all(&mut self) {
+        while self.first().is_some() {
+            self.lose();
+        }
+    }
+
     /// How many were lost since this was last asked; only when everything else has been sent, so that the word of it
     /// stands where they would have stood.
     pub(super) fn take_lost(&mut self) -> Option<u64> {

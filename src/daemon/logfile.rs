@@ -3,6 +3,7 @@
 use crate::sys::errno::Errno;
 use crate::sys::fd;
 use crate::sys::path::Entry;
+use crate::sys::process;
 use std::ffi::OsStr;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
@@ -11,6 +12,8 @@ use std::os::unix::ffi::OsStrExt;
 pub(crate) struct LogFile {
     entry: Entry,
     file: Option<OwnedFd>,
+    /// The umask at the start, by which a new file is made when it is opened again.
+    umask: u32,
 }
 
 impl LogFile {
@@ -21,9 +24,11 @@ impl LogFile {
     pub(crate) fn open(path: &OsStr, truncate: bool) -> Result<Self, Errno> {
         let entry = Entry::open(path.as_bytes())?;
         let file = entry.open_log(truncate)?;
+        let umask = process::umask();
         Ok(Self {
             entry,
             file: Some(file),
+            umask,
         })
     }
 
@@ -43,6 +48,9 @@ impl LogFile {
     /// # Errors
     /// Why it cannot be opened.
     pub(crate) fn reopen(&self) -> Result<(), Errno> {
-        fd::replace_standard(2, self.entry.open_log(false)?.as_fd())
+        let now = process::set_umask(self.umask);
+        let file = self.entry.open_log(false);
+        process::set_umask(now);
+        fd::replace_standard(2, file?.as_fd())
     }
 }

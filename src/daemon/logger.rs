@@ -10,6 +10,7 @@ use crate::sys::fork::{self, Side};
 use crate::sys::identity::{self, Ids};
 use crate::sys::logsocket::LogSocket;
 use crate::sys::{clock, fd, poll, process, signal};
+use std::ffi::CStr;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::time::{Duration, Instant};
 use syslog::{Facility, Formatter3164, LogFormat, Severity};
@@ -104,35 +105,55 @@ impl Logger {
         }
         if self.alone {
             match fork::fork() {
-                Ok(Side::Child) => {}
+                Ok(Side::Child) => self.guard(),
                 Ok(Side::Parent { .. }) => fork::leave(0),
                 Err(_) => fork::leave(111),
             }
         }
-        let code = match self.run() {
-            Ok(()) => 0,
-            Err(_) => 111, // stderr would be our own pipe
-        };
-        fork::leave(code)
+        // Trouble has no place to be told: stderr would be our own pipe.
+        fork::leave(if self.run().is_ok() { 0 } else { 111 })
+    }
+
+    /// Where nobody else holds the pipe's end to read: a process that does, and starts the logger again until one has
+    /// ended as it should. Returns in the logger itself.
+    fn guard(&self) {
+        let alone = signal::hear_of_children()
+            .and_then(|()| self.withdraw(c"skd-guard", &[self.null.as_raw_fd()]));
+        if alone.is_err() {
+            fork::leave(111);
+        }
+        loop {
+            match fork::fork() {
+                Ok(Side::Child) => return,
+                Ok(Side::Parent { pid }) if fork::wait_for(pid) => fork::leave(0),
+                Ok(Side::Parent { .. }) | Err(_) => std::thread::sleep(Duration::from_secs(1)),
+            }
+        }
     }
 
     /// The logger's own process.
     fn run(&self) -> Result<(), Errno> {
-        fork::set_name(c"skd-logger");
-        // It ends with the last writer, not when the others are told to end.
+        self.withdraw(c"skd-logger", &[])?;
+        self.ids.become_them().map_err(|_| Errno::NOT_PERMITTED)?;
+        // It executes nothing, whether --no-new-privs is given or not.
+        identity::forbid_new_privileges()?;
+        fd::set_nonblocking(&self.read, true)?;
+        Transport::new(self).serve(&self.read)
+    }
+
+    /// A process that nobody disturbs, and that holds nothing but what it needs: it ends with the last writer, not when
+    /// the others are told to end.
+    fn withdraw(&self, name: &CStr, also: &[i32]) -> Result<(), Errno> {
+        fork::set_name(name);
         signal::block_all()?;
         for number in 0..=2 {
             fd::replace_standard(number, self.null.as_fd())?;
         }
         let mut kept = vec![self.read.as_raw_fd()];
         kept.extend(self.socket.descriptors());
+        kept.extend(also);
         kept.sort_unstable();
-        fd::close_all_but(&kept)?;
-        self.ids.become_them().map_err(|_| Errno::NOT_PERMITTED)?;
-        // It executes nothing, whether --no-new-privs is given or not.
-        identity::forbid_new_privileges()?;
-        fd::set_nonblocking(&self.read, true)?;
-        Transport::new(self).serve(&self.read)
+        fd::close_all_but(&kept)
     }
 }
 
@@ -206,13 +227,28 @@ impl<'a> Transport<'a> {
             }
             self.send();
         }
-        let until = Instant::now() + FAREWELL;
+        self.bid_farewell();
+        Ok(())
+    }
+
+    /// Nobody writes any more: sends what waits, as long as syslog takes some of it every now and then.
+    fn bid_farewell(&mut self) {
+        let mut until = Instant::now() + FAREWELL;
+        let mut before = self.queue.len();
         self.send();
         while self.queue.first().is_some() && Instant::now() < until {
-            std::thread::sleep(RETRY);
+            match &self.connection {
+                // That it cannot be waited for shows when it is sent to.
+                Some(connection) => drop(poll::wait_writable(connection, RETRY)),
+                None => std::thread::sleep(RETRY),
+            }
             self.send();
+            if self.queue.len() < before {
+                (before, until) = (self.queue.len(), Instant::now() + FAREWELL);
+            }
         }
-        Ok(())
+        self.queue.lose_all();
+        self.send();
     }
 
     /// `<PRI>Mmm dd hh:mm:ss TAG[PID]: `, as the crate has it but in local time, which it does not know.

@@ -1,16 +1,19 @@
 //! The pid file: one live owner, told by a lock.
 
 use crate::model::error::Fatal;
-use crate::model::text::{Quoted, foreign};
+use crate::model::number;
+use crate::model::text::Quoted;
 use crate::sys::errno::Errno;
 use crate::sys::ownfile::Locked;
 use crate::sys::path::Entry;
 use crate::sys::{fd, process};
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
+use std::time::Duration;
 
-/// How often we try again when another skd comes or goes at the same moment.
-const TRIES: usize = 20;
+/// How often we try again when another skd comes or goes at the same moment, and how long we wait for it.
+const TRIES: usize = 50;
+const PAUSE: Duration = Duration::from_millis(10);
 
 /// A pid file that is ours, and locked as long as this lives. It is removed when it is dropped, so that a start that
 /// fails leaves nothing behind.
@@ -34,21 +37,38 @@ impl PidFile {
             // Held until ours is in place: whoever waits for this one finds ours afterwards.
             let before = match entry.lock_existing() {
                 Ok(before) => before,
-                Err(Errno::AGAIN) => return Err(Fatal::unable(&deed, owner(&entry))),
+                Err(Errno::AGAIN) => match owner(&entry) {
+                    Some(pid) => {
+                        let text = format!("process {pid} holds it");
+                        return Err(Fatal::unable(&deed, text));
+                    }
+                    // Another skd is about to replace it, or somebody who may merely read it has locked it.
+                    None => {
+                        std::thread::sleep(PAUSE);
+                        continue;
+                    }
+                },
                 Err(Errno::LOOP) => return Err(Fatal::unable(&deed, "it is a symbolic link")),
                 Err(Errno::INVALID) => return Err(Fatal::unable(&deed, "it is no regular file")),
                 Err(errno) => return Err(unable(errno)),
             };
-            if let Some(file) = entry
-                .put_locked(text.as_bytes(), before.as_ref())
-                .map_err(unable)?
-            {
+            let put = entry.put_locked(text.as_bytes(), before.as_ref());
+            if let Some(file) = put.map_err(unable)? {
                 return Ok(Self {
                     entry,
                     file,
                     is_removed: false,
                 });
             }
+        }
+        // Nobody who lives has it: whoever locked it does not own it.
+        entry.remove_file().map_err(unable)?;
+        if let Some(file) = entry.put_locked(text.as_bytes(), None).map_err(unable)? {
+            return Ok(Self {
+                entry,
+                file,
+                is_removed: false,
+            });
         }
         Err(Fatal::unable(deed, "others keep changing it"))
     }
@@ -81,13 +101,9 @@ impl Drop for PidFile {
     }
 }
 
-/// Who holds the file, as it says itself.
-fn owner(entry: &Entry) -> String {
-    let text = entry.read_start().unwrap_or_default();
-    let pid = foreign(text.trim_ascii());
-    if pid.is_empty() {
-        "another process holds it".into()
-    } else {
-        format!("process {pid} holds it")
-    }
+/// Who holds the file, as it says itself, if that process lives.
+fn owner(entry: &Entry) -> Option<i32> {
+    let text = entry.read_start().ok()?;
+    let pid = i32::try_from(number::decimal(text.trim_ascii())?).ok()?;
+    process::is_alive(pid).then_some(pid)
 }

@@ -61,11 +61,11 @@ impl PrivilegeDrop {
         Ok(it)
     }
 
-    /// umask, chroot, chdir, groups, gid, uid, no_new_privs, in this order.
+    /// umask, chroot, chdir, in this order: what a program is looked up in.
     ///
     /// # Errors
     /// 111, naming what could not be done.
-    pub(crate) fn carry_out(&self) -> Result<(), Fatal> {
+    pub(crate) fn enter(&self) -> Result<(), Fatal> {
         if let Some(bits) = self.umask {
             process::set_umask(bits);
         }
@@ -77,6 +77,14 @@ impl PrivilegeDrop {
             let deed = format!("change the folder to {}", Quoted(folder.as_bytes()));
             identity::enter_folder(folder).map_err(|errno| Fatal::unable(deed, errno))?;
         }
+        Ok(())
+    }
+
+    /// Groups, gid, uid, no_new_privs, in this order, after `enter`.
+    ///
+    /// # Errors
+    /// 111, naming what could not be done.
+    pub(crate) fn carry_out(&self) -> Result<(), Fatal> {
         self.ids
             .become_them()
             .map_err(|stuck: Stuck| Fatal::system(stuck.to_string()))?;

@@ -30,6 +30,8 @@ pub(crate) enum Scrub {
     Connected,
     /// PROG in our place, without a socket: everything but what told us of sockets.
     Plain,
+    /// The same for a program that we stay beside: the manager's variables are ours.
+    Supervised,
 }
 
 /// Our environment without what the program must not see. `journal` says whether JOURNAL_STREAM is still true of the
@@ -53,8 +55,9 @@ pub(crate) fn scrubbed(
             });
         !(ADOPTION.iter().any(begins)
             || name == b"FDSTORE"
-            || (scrub == Scrub::Child && (name == b"NOTIFY_SOCKET" || MANAGER.iter().any(begins)))
-            || (scrub != Scrub::Plain && speaks_of_connection)
+            || (matches!(scrub, Scrub::Child | Scrub::Supervised)
+                && (name == b"NOTIFY_SOCKET" || MANAGER.iter().any(begins)))
+            || (matches!(scrub, Scrub::Child | Scrub::Connected) && speaks_of_connection)
             || (!journal && name == b"JOURNAL_STREAM"))
     };
     all.iter()

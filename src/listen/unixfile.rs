@@ -164,11 +164,7 @@ fn made(entry: Entry, access: Access) -> Result<SocketFile, Refusal> {
     let Some((uid, gid)) = access.owner else {
         return Ok(file);
     };
-    let mode = access.mode.unwrap_or_else(|| {
-        let umask = process::set_umask(0o777);
-        process::set_umask(umask);
-        0o777 & !umask
-    });
+    let mode = access.mode.unwrap_or_else(|| 0o777 & !process::umask());
     held.set_owner(uid, gid)?;
     held.set_mode(mode)?;
     Ok(file)

@@ -214,7 +214,12 @@ impl Server {
             Request::Reap => self.reap(),
             Request::Tell => self.log.tell(&Event::Status(self.status()), Instant::now()),
             Request::Reread => match self.words.reopen() {
-                Ok(()) => self.log.note(|| "asked to open files again".into()),
+                Ok(()) => {
+                    if !self.words.are_inherited() {
+                        self.log.redirect(false, Box::new(Stderr::new()));
+                    }
+                    self.log.note(|| "asked to open files again".into());
+                }
                 Err(errno) => {
                     let text =
                         format!("unable to open the log again: {errno}, keeping the old one");

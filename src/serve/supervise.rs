@@ -215,11 +215,8 @@ impl Supervisor {
         if number == process::CHILD {
             return self.reap();
         }
-        if number == process::HANGUP
-            && let Err(errno) = self.words.reopen()
-        {
-            let text = format!("unable to open the log again: {errno}, keeping the old one");
-            self.warn(text);
+        if number == process::HANGUP {
+            self.reopen_log();
         }
         let asks_to_end = process::ENDING.contains(&number);
         match self.state {
@@ -230,6 +227,17 @@ impl Supervisor {
                     self.kill_at = Some(Instant::now() + GRACE);
                 }
                 false
+            }
+        }
+    }
+
+    fn reopen_log(&mut self) {
+        match self.words.reopen() {
+            Ok(()) if self.words.are_inherited() => {}
+            Ok(()) => self.log.redirect(false, Box::new(Stderr::new())),
+            Err(errno) => {
+                let text = format!("unable to open the log again: {errno}, keeping the old one");
+                self.warn(text);
             }
         }
     }

@@ -17,6 +17,7 @@ impl Errno {
     pub(crate) const INVALID: Self = Self(libc::EINVAL);
     pub(crate) const LOOP: Self = Self(libc::ELOOP);
     pub(crate) const NAME_TOO_LONG: Self = Self(libc::ENAMETOOLONG);
+    pub(crate) const NO_CHILD: Self = Self(libc::ECHILD);
     pub(crate) const NO_BUFFERS: Self = Self(libc::ENOBUFS);
     pub(crate) const NOT_PERMITTED: Self = Self(libc::EPERM);
     pub(crate) const TOO_LONG: Self = Self(libc::EMSGSIZE);

@@ -65,7 +65,11 @@ pub(crate) fn wait_for(pid: i32) -> bool {
         // SAFETY: the call writes one int into `status`.
         check(unsafe { libc::waitpid(pid, &raw mut status, 0) })
     };
-    uninterrupted(wait) == Ok(pid) && status == 0
+    match uninterrupted(wait) {
+        Ok(_) => status == 0,
+        // Where SIGCHLD is ignored nothing is left of it but that it has ended.
+        Err(errno) => errno == Errno::NO_CHILD,
+    }
 }
 
 /// isatty(3): whether a standard descriptor is a terminal.

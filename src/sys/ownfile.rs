@@ -79,13 +79,18 @@ impl Entry {
         let aside = OsStr::from_bytes(aside.as_bytes().get(..255).unwrap_or(aside.as_bytes()));
         let flags =
             OFlag::O_RDWR | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
-        let mode = Mode::from_bits_truncate(0o644);
+        let mode = Mode::from_bits_truncate(0o600);
         // Left there by one who had our pid and was killed.
         let _ = unlinkat(&self.folder, aside, UnlinkatFlags::NoRemoveDir);
         let mut file = File::from(openat(&self.folder, aside, flags, mode)?);
-        let placed = fchmod(&file, mode).map_err(Errno::from).and_then(|()| {
+        let mut place = || -> Result<Option<Locked>, Errno> {
             file.write_all(bytes).map_err(|error| Errno::of(&error))?;
-            let locked = Self::lock(file)?;
+            // The lock is on a descriptor that cannot be written to: a program may inherit it. Nobody else can have
+            // locked the file before, since nobody else may read it yet.
+            let flags = OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+            let readable = openat(&self.folder, aside, flags, Mode::empty())?;
+            let locked = Self::lock(readable.into())?;
+            fchmod(&file, Mode::from_bits_truncate(0o644))?;
             let is_free = before.is_none_or(|before| self.is_here(before.identity()));
             let flags = if before.is_some() {
                 RenameFlags::empty()
@@ -106,12 +111,25 @@ impl Entry {
                 Err(nix::errno::Errno::EEXIST) => Ok(None),
                 Err(errno) => Err(errno.into()),
             }
-        });
+        };
+        let placed = place();
         if !matches!(placed, Ok(Some(_))) {
             // It is ours alone, and of no use.
             let _ = unlinkat(&self.folder, aside, UnlinkatFlags::NoRemoveDir);
         }
         placed
+    }
+
+    /// unlinkat(2) of what lies here; that there is nothing is no trouble.
+    pub(crate) fn remove_file(&self) -> Result<(), Errno> {
+        match unlinkat(
+            &self.folder,
+            self.name.as_os_str(),
+            UnlinkatFlags::NoRemoveDir,
+        ) {
+            Ok(()) | Err(nix::errno::Errno::ENOENT) => Ok(()),
+            Err(errno) => Err(errno.into()),
+        }
     }
 
     /// The first bytes of the file that lies here.

@@ -77,3 +77,13 @@ pub(crate) fn wait_readable(
         Err(errno) => Err(errno.into()),
     }
 }
+
+/// poll(2): until `writable` takes something, or `at_most` has passed.
+pub(crate) fn wait_writable(writable: &OwnedFd, at_most: Duration) -> Result<(), Errno> {
+    let mut asked = [PollFd::new(writable.as_fd(), PollFlags::POLLOUT)];
+    let millis = u16::try_from(at_most.as_millis()).unwrap_or(u16::MAX);
+    match poll(&mut asked, PollTimeout::from(millis)) {
+        Ok(_) | Err(nix::errno::Errno::EINTR) => Ok(()),
+        Err(errno) => Err(errno.into()),
+    }
+}

@@ -42,6 +42,13 @@ pub(crate) fn send(pid: i32, signal: i32) {
     unsafe { libc::kill(pid, signal) };
 }
 
+/// kill(2) with signal 0: whether there is a process of this number.
+pub(crate) fn is_alive(pid: i32) -> bool {
+    // SAFETY: the call takes no pointer.
+    let asked = check(unsafe { libc::kill(pid, 0) });
+    pid > 0 && (asked.is_ok() || asked == Err(Errno::NOT_PERMITTED))
+}
+
 /// kill(2): TERM, then CONT so that a stopped process gets to see it. `pid` must be a child not yet reaped, whose
 /// number therefore cannot have gone to anyone else.
 pub(crate) fn terminate(pid: i32) {
@@ -59,6 +66,13 @@ pub(crate) fn own_pid() -> i32 {
 pub(crate) fn set_umask(bits: u32) -> u32 {
     // SAFETY: the call takes no pointer and cannot fail.
     unsafe { libc::umask(bits) }
+}
+
+/// umask(2): the bits that new files do not get.
+pub(crate) fn umask() -> u32 {
+    let bits = set_umask(0o777);
+    set_umask(bits);
+    bits
 }
 
 /// faccessat(2) with the effective ids, and stat(2): whether execve(2) would find something to run at `path`.

@@ -113,6 +113,17 @@ pub(crate) fn block(taken: &[Signal]) -> Result<(), Errno> {
     Ok(sigprocmask(SigmaskHow::SIG_BLOCK, Some(&set), None)?)
 }
 
+/// SIGCHLD as it has to be for waitpid(2) to tell how a child ended.
+pub(crate) fn hear_of_children() -> Result<(), Errno> {
+    set_action(libc::SIGCHLD, &DEFAULT)
+}
+
+/// SIGPIPE ignored again, when becoming a program has failed and there is something to be said of it.
+pub(crate) fn ignore_pipe() {
+    // It cannot fail for a signal that exists.
+    let _ = set_action(libc::SIGPIPE, &IGNORE);
+}
+
 /// Blocks every signal that can be blocked, for a process that nobody is to disturb.
 pub(crate) fn block_all() -> Result<(), Errno> {
     Ok(sigprocmask(
