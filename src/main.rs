@@ -38,7 +38,7 @@ use std::io::Write;
 use std::os::fd::{AsFd, OwnedFd};
 use std::process::ExitCode;
 use sys::stderr::Stderr;
-use sys::{env, fd, signal};
+use sys::{env, fd, process, signal};
 
 fn main() -> ExitCode {
     let environment = env::all();
@@ -116,6 +116,7 @@ impl Start<'_> {
         if let Some(code) = background(&run, caller)? {
             return Ok(code);
         }
+        let may_have_strangers = process::may_have_strangers();
         // From here on a signal waits until it can be obeyed, so that none leaves a file behind.
         signal::block(signal::SERVING).map_err(|errno| Fatal::unable("block signals", errno))?;
         let pidfile = pidfile(&run)?;
@@ -141,6 +142,7 @@ impl Start<'_> {
             log,
             words,
             pidfile,
+            may_have_strangers,
         };
         let mut server =
             Server::new(made).map_err(|errno| Fatal::unable("start serving", errno))?;

@@ -88,6 +88,14 @@ impl Words {
         }
     }
 
+    /// The logger's pid, while it lives.
+    pub(crate) fn logger(&self) -> Option<i32> {
+        match self {
+            Self::Syslog(logger) => Some(logger.pid()).filter(|pid| *pid != 0),
+            Self::Inherited | Self::File(_) => None,
+        }
+    }
+
     /// When the logger is to be started again.
     pub(crate) fn due(&self) -> Option<Instant> {
         match self {

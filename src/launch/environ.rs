@@ -192,16 +192,22 @@ impl Variables<'_> {
 
     fn name(&mut self, name: &str, value: Option<&UnixName>) {
         if let Some(value) = value {
-            self.bytes(name, &value.shown());
+            self.begin(name);
+            value.show(self.0);
+            self.0.push(0);
         }
     }
 
     /// A value never holds a NUL: it would end the string there.
     fn bytes(&mut self, name: &str, value: &[u8]) {
-        self.0.extend_from_slice(name.as_bytes());
-        self.0.push(b'=');
+        self.begin(name);
         self.0.extend_from_slice(value);
         self.0.push(0);
+    }
+
+    fn begin(&mut self, name: &str) {
+        self.0.extend_from_slice(name.as_bytes());
+        self.0.push(b'=');
     }
 }
 

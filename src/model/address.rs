@@ -85,13 +85,18 @@ impl UnixName {
     /// As users type it and as the environment has it: the path, or `@name`. A NUL, which no environment can hold, is
     /// shown as `@`, the way /proc/net/unix does.
     pub(crate) fn shown(&self) -> Vec<u8> {
+        let mut shown = Vec::new();
+        self.show(&mut shown);
+        shown
+    }
+
+    /// Appends the same to `out`.
+    pub(crate) fn show(&self, out: &mut Vec<u8>) {
         match self {
-            Self::Path(path) => path.to_vec(),
+            Self::Path(path) => out.extend_from_slice(path),
             Self::Abstract(name) => {
-                let name = name
-                    .iter()
-                    .map(|byte| if *byte == 0 { b'@' } else { *byte });
-                std::iter::once(b'@').chain(name).collect()
+                let bytes = std::iter::once(&0).chain(name);
+                out.extend(bytes.map(|byte| if *byte == 0 { b'@' } else { *byte }));
             }
         }
     }

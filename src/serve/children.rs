@@ -43,21 +43,49 @@ impl Children {
 }
 
 impl Server {
-    /// Reaps every child that has ended. Those that are not ours, inherited by exec or as PID 1, count for nothing.
+    /// SIGCHLD: somebody has ended.
     pub(super) fn reap(&mut self) {
-        while let Some((pid, status)) = process::reap() {
+        let mut ended = std::mem::take(&mut self.ended);
+        self.generations
+            .signalled(&self.poll, Instant::now(), &mut ended);
+        self.bury(ended);
+    }
+
+    /// The reaper has something to say.
+    pub(super) fn hear_reaper(&mut self) {
+        let mut ended = std::mem::take(&mut self.ended);
+        self.generations.told(&mut ended);
+        self.bury(ended);
+    }
+
+    /// Reaps children that are not ours, too; they count for nothing.
+    pub(super) fn sweep(&mut self) {
+        let mut ended = std::mem::take(&mut self.ended);
+        self.generations.sweep(&mut ended);
+        self.bury(ended);
+    }
+
+    /// Gives back what each child had. The list is kept for the next time.
+    fn bury(&mut self, mut ended: Vec<(i32, process::Status)>) {
+        for (pid, status) in ended.drain(..) {
             if self.words.is_logger(pid) {
                 continue;
             }
             let failure = self.spawner.failure_of(pid);
-            let Some(child) = self.children.remove(pid) else {
-                continue;
-            };
-            self.ended(pid, &child, status, failure);
+            if let Some(child) = self.children.remove(pid) {
+                self.account(pid, &child, status, failure);
+            }
         }
+        self.ended = ended;
     }
 
-    fn ended(&mut self, pid: i32, child: &Child, status: process::Status, failure: Option<Errno>) {
+    fn account(
+        &mut self,
+        pid: i32,
+        child: &Child,
+        status: process::Status,
+        failure: Option<Errno>,
+    ) {
         let now = Instant::now();
         let place = child.listener as usize;
         if let Some(errno) = failure {

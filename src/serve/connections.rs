@@ -91,6 +91,7 @@ impl Server {
             Err(errno) => return self.no_process(place, source, errno),
         };
         let (now, peer) = (Instant::now(), arrival.peer);
+        self.generations.born(pid);
         self.children.insert(
             pid,
             Child {

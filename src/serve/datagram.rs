@@ -83,6 +83,7 @@ impl Server {
         listening.program = Some(pid);
         listening.was_executed = true;
         let now = Instant::now();
+        self.generations.born(pid);
         self.children.insert(
             pid,
             Child {

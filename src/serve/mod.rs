@@ -1,11 +1,14 @@
 //! When: the one event loop, and everything that changes over time.
 #![forbid(unsafe_code)]
 
+#[cfg(test)]
+mod allocation;
 mod children;
 pub(crate) mod connected;
 mod connections;
 mod datagram;
 mod facts;
+mod generations;
 mod guard;
 mod listening;
 pub(crate) mod supervise;
@@ -19,6 +22,7 @@ use crate::model::event::{Count, Event, Status, Trouble, Warning};
 use crate::model::service::Service;
 use crate::report::log::Log;
 use crate::sys::errno::Errno;
+use crate::sys::limits;
 use crate::sys::poll::Poll;
 use crate::sys::process;
 use crate::sys::program::Program;
@@ -26,6 +30,7 @@ use crate::sys::signal::{self, Request, Taken};
 use crate::sys::spawn::Spawner;
 use crate::sys::stderr::Stderr;
 use children::Children;
+use generations::Generations;
 use listening::Listening;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
@@ -38,6 +43,7 @@ const REST: Duration = Duration::from_millis(100);
 const PATIENCE: Duration = Duration::from_millis(10);
 /// The token of the signals; listeners have their place.
 const SIGNALS: u64 = u64::MAX;
+const REAPER: u64 = u64::MAX - 1;
 
 /// skd while it serves.
 pub(crate) struct Server {
@@ -48,6 +54,9 @@ pub(crate) struct Server {
     signals: Taken,
     spawner: Spawner,
     children: Children,
+    generations: Generations,
+    /// Those whose end is being dealt with; kept for its room.
+    ended: Vec<(i32, process::Status)>,
     sources: Sources,
     accepted: u64,
     failed: u64,
@@ -67,6 +76,8 @@ pub(crate) struct Made {
     pub(crate) log: Log,
     pub(crate) words: Words,
     pub(crate) pidfile: Option<PidFile>,
+    /// Children may be ours that skd did not start.
+    pub(crate) may_have_strangers: bool,
 }
 
 /// Why the loop ends.
@@ -89,10 +100,16 @@ impl Server {
             log,
             words,
             pidfile,
+            may_have_strangers,
         } = made;
         let poll = Poll::new()?;
         let signals = Taken::new(signal::SERVING)?;
         poll.add(&signals, SIGNALS, false)?;
+        let mut generations = Generations::new(REAPER, may_have_strangers);
+        words
+            .logger()
+            .into_iter()
+            .for_each(|pid| generations.born(pid));
         Ok(Self {
             service,
             program,
@@ -102,8 +119,10 @@ impl Server {
                 .collect::<Result<_, _>>()?,
             poll,
             signals,
-            spawner: Spawner::new(signal::Signals::clean())?,
+            spawner: Spawner::new(signal::Signals::clean(), limits::raise_files()?)?,
             children: Children::default(),
+            generations,
+            ended: Vec::new(),
             sources: Sources::default(),
             accepted: 0,
             failed: 0,
@@ -141,7 +160,7 @@ impl Server {
     /// Serves until a signal ends it; removes the socket files then. Children live on.
     pub(crate) fn run(mut self) {
         // Children that are not ours may have ended before anyone heard of it.
-        self.reap();
+        self.sweep();
         self.poll_listeners();
         let ending = loop {
             if let Some(ending) = self.turn() {
@@ -176,20 +195,24 @@ impl Server {
             }
         }
         for place in 0..count {
-            if let Some(listener) = self
-                .poll
-                .ready(place)
-                .and_then(|token| usize::try_from(token).ok())
-            {
-                self.serve(listener);
+            match self.poll.ready(place).map(usize::try_from) {
+                Some(Ok(listener)) if listener < self.listeners.len() => self.serve(listener),
+                _ if self.poll.ready(place) == Some(REAPER) => self.hear_reaper(),
+                _ => {}
             }
         }
         let now = Instant::now();
         if self.log.due().is_some_and(|due| due <= now) {
             self.log.catch_up(now);
         }
+        if self.generations.due().is_some_and(|due| due <= now) {
+            self.sweep();
+        }
         if self.words.due().is_some_and(|due| due <= now) {
             let text = self.words.restart_logger();
+            if let Some(pid) = self.words.logger() {
+                self.generations.born(pid);
+            }
             self.warn(Trouble::Other, None, text);
         }
         self.poll_listeners();
@@ -202,7 +225,8 @@ impl Server {
             .listeners
             .iter()
             .filter_map(|listening| listening.rests_until);
-        rests.chain(self.log.due()).chain(self.words.due()).min()
+        let others = [self.log.due(), self.words.due(), self.generations.due()];
+        rests.chain(others.into_iter().flatten()).min()
     }
 
     fn obey(&mut self, request: Request) -> Option<Ending> {
@@ -233,6 +257,7 @@ impl Server {
     /// A child whose end is known by now has its line before skd ends.
     fn ending(&mut self, ending: Ending, note: &str) -> Option<Ending> {
         self.reap();
+        self.hear_reaper();
         self.log.note(|| note.into());
         Some(ending)
     }

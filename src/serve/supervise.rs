@@ -81,7 +81,7 @@ impl Supervisor {
         let poll = Poll::new().map_err(unable)?;
         let signals = Taken::new(signal::SUPERVISING).map_err(unable)?;
         poll.add(&signals, 0, false).map_err(unable)?;
-        let spawner = Spawner::new(signal::Signals::as_before(mask)).map_err(unable)?;
+        let spawner = Spawner::new(signal::Signals::as_before(mask), None).map_err(unable)?;
         let (state, pauses) = (
             State::Resting {
                 until: Instant::now(),
@@ -243,7 +243,7 @@ impl Supervisor {
     }
 
     fn reap(&mut self) -> bool {
-        while let Some((pid, status)) = process::reap() {
+        while let Some((pid, status)) = process::reap_any() {
             if self.words.is_logger(pid) {
                 continue;
             }

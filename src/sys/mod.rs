@@ -2,11 +2,14 @@
 #![allow(unsafe_code, reason = "the only room that calls the system")]
 
 pub(crate) mod clock;
+#[cfg(test)]
+pub(crate) mod counting;
 pub(crate) mod env;
 pub(crate) mod errno;
 pub(crate) mod fd;
 pub(crate) mod fork;
 pub(crate) mod identity;
+pub(crate) mod limits;
 pub(crate) mod logsocket;
 pub(crate) mod names;
 pub(crate) mod ownfile;
@@ -15,6 +18,7 @@ pub(crate) mod poll;
 pub(crate) mod process;
 pub(crate) mod program;
 mod raw;
+pub(crate) mod reaper;
 pub(crate) mod signal;
 pub(crate) mod sockaddr;
 pub(crate) mod socket;

@@ -14,12 +14,22 @@ pub(crate) enum Status {
     Signal(i32),
 }
 
-/// waitpid(2) of any child, without waiting: its pid and status, `None` when no more have ended. Read by libc's own
-/// macros, since nix fails on real-time signals after having reaped.
-pub(crate) fn reap() -> Option<(i32, Status)> {
+/// waitpid(2) of one child, without waiting: its status if it has ended.
+pub(crate) fn reap_one(pid: i32) -> Option<Status> {
+    wait_for(pid).map(|(_, status)| status)
+}
+
+/// waitpid(2) of any child, without waiting: its pid and status, `None` when no more have ended. The kernel looks
+/// through all children for it.
+pub(crate) fn reap_any() -> Option<(i32, Status)> {
+    wait_for(-1)
+}
+
+/// Read by libc's own macros, since nix fails on real-time signals after having reaped.
+fn wait_for(pid: i32) -> Option<(i32, Status)> {
     let mut status: c_int = 0;
     // SAFETY: the call writes one int into `status`.
-    let pid = unsafe { libc::waitpid(-1, &raw mut status, libc::WNOHANG) };
+    let pid = unsafe { libc::waitpid(pid, &raw mut status, libc::WNOHANG) };
     if pid <= 0 {
         return None;
     }
@@ -29,6 +39,20 @@ pub(crate) fn reap() -> Option<(i32, Status)> {
         Status::Exit(libc::WEXITSTATUS(status))
     };
     Some((pid, ended))
+}
+
+/// Whether children may be ours that we did not start: we are PID 1 or a subreaper, or had some when we were started
+/// by execve(2).
+pub(crate) fn may_have_strangers() -> bool {
+    let mut subreaper: c_int = 0;
+    // SAFETY: the call writes one int into `subreaper`.
+    unsafe { libc::prctl(libc::PR_GET_CHILD_SUBREAPER, &raw mut subreaper) };
+    // SAFETY: siginfo_t is numbers, for which all zeros is a value.
+    let mut info: libc::siginfo_t = unsafe { std::mem::zeroed() };
+    let flags = libc::WEXITED | libc::WNOHANG | libc::WNOWAIT;
+    // SAFETY: the call writes one siginfo_t into `info`; it fails with ECHILD if there is no child at all.
+    let asked = unsafe { libc::waitid(libc::P_ALL, 0, &raw mut info, flags) };
+    own_pid() == 1 || subreaper != 0 || asked == 0
 }
 
 pub(crate) use libc::{SIGCHLD as CHILD, SIGHUP as HANGUP, SIGKILL as KILL};

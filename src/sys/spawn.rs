@@ -9,6 +9,7 @@
 //! that share a memory kills skd with such a child: the out-of-memory killer, and before Linux 5.16 a core dump.
 
 use crate::sys::errno::{Errno, check};
+use crate::sys::limits::FileLimit;
 use crate::sys::program::Program;
 use crate::sys::raw;
 use crate::sys::signal::{self, DEFAULT, IGNORE, KernelAction, SET_BYTES, Signals};
@@ -41,6 +42,8 @@ struct Shared {
     argv: *const *const c_char,
     envp: *const *const c_char,
     signals: Signals,
+    /// A child's limit of descriptors, where ours is another.
+    files: Option<FileLimit>,
     conn: c_int,
     /// One past the last descriptor that becomes the connection: 2, or 3 where stderr does too.
     conn_until: c_int,
@@ -68,6 +71,8 @@ pub(crate) struct Spawner {
     turn: usize,
     /// What a child is to find.
     signals: Signals,
+    /// A child's limit of descriptors, where ours is another.
+    files: Option<FileLimit>,
     /// Failed execs whose slot was used again before their end was seen.
     failures: Vec<(i32, Errno)>,
 }
@@ -76,14 +81,15 @@ pub(crate) struct Spawner {
 pub(crate) struct Vacancy<'a> {
     slot: &'a mut Slot,
     signals: Signals,
+    files: Option<FileLimit>,
 }
 
 impl Spawner {
-    /// `signals` are what a child is to find.
+    /// `signals` are what a child is to find, `files` its limit of descriptors where ours is another.
     ///
     /// # Errors
     /// ENOMEM.
-    pub(crate) fn new(signals: Signals) -> Result<Self, Errno> {
+    pub(crate) fn new(signals: Signals, files: Option<FileLimit>) -> Result<Self, Errno> {
         let slots = (0..SLOTS)
             .map(|_| Slot::new())
             .collect::<Result<Vec<_>, _>>()?;
@@ -91,6 +97,7 @@ impl Spawner {
             slots: ManuallyDrop::new(slots),
             turn: 0,
             signals,
+            files,
             failures: Vec::new(),
         })
     }
@@ -113,6 +120,7 @@ impl Spawner {
         Some(Vacancy {
             slot,
             signals: self.signals,
+            files: self.files,
         })
     }
 
@@ -164,12 +172,17 @@ impl Spawner {
     /// futex_waitv(2) on the thread ids of slots in use: until one is cleared, or `patience` has passed. If one is free
     /// already, there is nothing to wait for.
     fn wait<'a>(slots: impl Iterator<Item = &'a Slot>, patience: Duration) {
-        let waits: Vec<libc::futex_waitv> = slots.map(Slot::as_futex).collect();
-        if waits.iter().any(|wait| wait.val == 0) {
-            return;
+        // SAFETY: futex_waitv is numbers, for which all zeros is a value.
+        let mut waits: [libc::futex_waitv; SLOTS] = unsafe { std::mem::zeroed() };
+        let mut count = 0;
+        for (wait, slot) in waits.iter_mut().zip(slots) {
+            *wait = slot.as_futex();
+            if wait.val == 0 {
+                return;
+            }
+            count += 1;
         }
         let deadline = after(patience);
-        let count = waits.len();
         let flags = 0;
         // SAFETY: the kernel reads `count` entries and one timespec, which outlive the call; the words that the entries
         // name belong to slots, which live longer.
@@ -215,6 +228,7 @@ impl Slot {
             argv: null(),
             envp: null(),
             signals: Signals::default(),
+            files: None,
             conn: -1,
             conn_until: 0,
         });
@@ -284,7 +298,8 @@ impl Vacancy<'_> {
     }
 
     /// clone(2): starts `program` with `conn` on descriptors 0 and 1, and on 2 if `stderr_too`. The child runs, in this
-    /// order, raw system calls only: rt_sigaction for each signal that skd has otherwise than the child, dup3 onto 0, 1 (and 2), rt_sigprocmask,
+    /// order, raw system calls only: rt_sigaction for each signal that skd has otherwise than the child, prlimit64,
+    /// dup3 onto 0, 1 (and 2), rt_sigprocmask,
     /// execve; on failure it notes the errno and exits 127.
     ///
     /// Returns the pid; whether PROG could be executed shows later, `Spawner::failure_of`.
@@ -320,6 +335,7 @@ impl Vacancy<'_> {
         shared.argv = slot.argv.as_ptr();
         shared.envp = slot.envp.as_ptr();
         shared.signals = self.signals;
+        shared.files = self.files;
         shared.conn = conn;
         shared.conn_until = conn_until;
         // Set here and not by CLONE_CHILD_SETTID: the slot must be in use before the child first runs.
@@ -379,6 +395,11 @@ extern "C" fn become_prog(argument: *mut c_void) -> c_int {
         }
         number += 1;
     }
+    if let Some(files) = &shared.files {
+        let limit = (&raw const *files).expose_provenance();
+        // SAFETY: the kernel reads one limit of its own layout; 0 is this process.
+        unsafe { raw::syscall(libc::SYS_prlimit64, [0, RLIMIT_NOFILE, limit, 0]) };
+    }
     let mut number: c_int = 0;
     while number < shared.conn_until {
         let (from, to) = (
@@ -421,3 +442,4 @@ fn set_action(number: c_int, action: &'static KernelAction) {
 static DEFAULT_ACTION: KernelAction = DEFAULT;
 static IGNORED_ACTION: KernelAction = IGNORE;
 const SIG_SETMASK: usize = libc::SIG_SETMASK.cast_unsigned() as usize;
+const RLIMIT_NOFILE: usize = libc::RLIMIT_NOFILE as usize;
