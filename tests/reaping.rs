@@ -97,11 +97,10 @@ fn every_end_is_counted_however_many_come_at_once() {
     let ours = descriptors(&skd, server);
     assert_eq!(ours.len(), few + 2, "{ours:#?}");
     assert!(!ours.iter().any(|target| target.contains("pidfd")));
-    // Its own epoll and the two bells, besides the standard three: no listener, no connection.
+    // Its own epoll and the two bells: no listener, no connection, and no log that might be rotated.
     let mut its = descriptors(&skd, reaper);
     its.retain(|target| !target.contains("pidfd"));
-    assert!(!its.iter().any(|target| target.starts_with("socket:")));
-    assert_eq!(its.len(), 3 + 3, "{its:#?}");
+    assert_eq!(its.len(), 3, "{its:#?}");
     let status = format!("{} accepted {} denied 0 failed 0", HELD - 1, HELD + 1);
     assert_eq!(skd.status(), status);
     drop(clients);
@@ -109,9 +108,18 @@ fn every_end_is_counted_however_many_come_at_once() {
     let status = format!("0 accepted {} denied 0 failed 0", HELD + 1);
     assert_eq!(skd.status(), status);
     assert_eq!(skd.descriptors(), few + 2);
+    // A log that is not read fast enough loses lines, and says how many.
     let stderr = skd.stop().stderr;
-    assert_eq!(stderr.matches(" end ").count(), HELD + 1);
-    assert_eq!(stderr.matches(" exit 0 ").count(), HELD + 1);
+    let lost = stderr.lines().filter_map(|line| {
+        let line = line.strip_prefix("skd: warning: ")?;
+        line.strip_suffix(" lines could not be written")
+    });
+    let lost: usize = lost.map(|count| count.parse::<usize>().unwrap()).sum();
+    let told = stderr.matches(" end ").count();
+    assert_eq!(
+        (told + lost, stderr.matches(" exit 0 ").count()),
+        (HELD + 1, told)
+    );
 }
 
 #[test]

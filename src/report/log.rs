@@ -86,6 +86,7 @@ impl Log {
     pub(crate) fn close(&mut self) {
         let all = self.repeats.all();
         self.tell_left_out(all);
+        self.tell_lost();
     }
 
     fn tell_left_out(&mut self, left_out: Vec<(u32, String)>) {
@@ -95,16 +96,20 @@ impl Log {
     }
 
     fn write(&mut self, class: Class, text: &str) {
+        self.tell_lost();
+        let is_written = self.lost == 0 && self.put(&line::whole(class, text, self.for_journal));
+        if !is_written {
+            self.lost = self.lost.saturating_add(1);
+        }
+    }
+
+    /// How many lines could not be written; if that cannot be written either, it stays to be told.
+    fn tell_lost(&mut self) {
         if self.lost > 0 {
             let lost = format!("{} lines could not be written", self.lost);
-            if !self.put(&line::whole(Class::Warning, &lost, self.for_journal)) {
-                self.lost = self.lost.saturating_add(1);
-                return;
+            if self.put(&line::whole(Class::Warning, &lost, self.for_journal)) {
+                self.lost = 0;
             }
-            self.lost = 0;
-        }
-        if !self.put(&line::whole(class, text, self.for_journal)) {
-            self.lost = self.lost.saturating_add(1);
         }
     }
 

@@ -141,6 +141,11 @@ impl Thread<'_> {
         let mut kept = [inbox.bell.as_raw_fd(), outbox.bell.as_raw_fd()];
         kept.sort_unstable();
         crate::sys::fd::close_all_but(&kept)?;
+        for number in 0..=2 {
+            // SAFETY: the table is this thread's own, and nothing of it is at these numbers: a log that is rotated, or a
+            // terminal, is not to be held open here.
+            unsafe { libc::close(number) };
+        }
         let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
         epoll.add(&inbox.bell, EpollEvent::new(EpollFlags::EPOLLIN, INBOX))?;
         Ok(Thread {
