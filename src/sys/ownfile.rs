@@ -84,6 +84,8 @@ impl Entry {
         let _ = unlinkat(&self.folder, aside, UnlinkatFlags::NoRemoveDir);
         let mut file = File::from(openat(&self.folder, aside, flags, mode)?);
         let mut place = || -> Result<Option<Locked>, Errno> {
+            // Whatever the umask left of the mode.
+            fchmod(&file, mode)?;
             file.write_all(bytes).map_err(|error| Errno::of(&error))?;
             // The lock is on a descriptor that cannot be written to: a program may inherit it. Nobody else can have
             // locked the file before, since nobody else may read it yet.
