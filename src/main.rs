@@ -18,27 +18,20 @@ mod listen;
 mod model;
 mod report;
 mod serve;
+mod start;
 mod sys;
 
 use config::Asked;
-use daemon::background::{self, Caller, Role};
-use daemon::pidfile::PidFile;
-use daemon::privileges::PrivilegeDrop;
-use daemon::words::Words;
-use launch::prog::Prog;
-use launch::scrub::{Scrub, scrubbed};
-use listen::{Connection, Inherited, Listener};
+use daemon::background::Caller;
+use listen::{Adopted, Inherited};
 use model::error::Fatal;
-use model::service::{Run, Service};
 use report::log::Log;
-use serve::supervise::Supervisor;
-use serve::{Made, Server};
+use start::Start;
 use std::ffi::{OsStr, OsString};
 use std::io::Write;
-use std::os::fd::{AsFd, OwnedFd};
 use std::process::ExitCode;
 use sys::stderr::Stderr;
-use sys::{env, fd, process, signal};
+use sys::{env, fd};
 
 fn main() -> ExitCode {
     let environment = env::all();
@@ -64,11 +57,15 @@ fn run(
     caller: &mut Caller,
 ) -> Result<u8, Fatal> {
     let run = match config::read(std::env::args_os().skip(1).collect())? {
-        Asked::Text(text) => return print(&text).map(|()| 0),
+        Asked::Text(text) => return start::print(&text).map(|()| 0),
         Asked::Run(run) => *run,
     };
     let mut log = Log::new(run.level, for_journal, Box::new(Stderr::starting()));
-    let (inherited, warnings) = listen::adopt(&run, environment)?;
+    let Adopted {
+        inherited,
+        ready,
+        warnings,
+    } = listen::adopt(&run, environment)?;
     log.redirect(for_journal, Box::new(Stderr::new()));
     for warning in warnings {
         log.warn(&warning);
@@ -78,6 +75,7 @@ fn run(
         environment,
         log,
         caller,
+        ready,
     };
     match inherited {
         Inherited::Connection(connection) => start.with_connection(&connection),
@@ -85,245 +83,6 @@ fn run(
             start.without_sockets()
         }
         Inherited::Listeners(listeners) => start.with_sockets(listeners),
-    }
-}
-
-/// skd while it starts: what is asked for, and who hears how it goes.
-struct Start<'a> {
-    run: Run,
-    environment: &'a [(OsString, OsString)],
-    log: Log,
-    caller: &'a mut Caller,
-}
-
-impl Start<'_> {
-    /// Binds what is named, and serves until a signal ends it.
-    fn with_sockets(self, inherited: Vec<Listener>) -> Result<u8, Fatal> {
-        let Self {
-            run,
-            environment,
-            mut log,
-            caller,
-        } = self;
-        if run.daemon.supervise {
-            return Err(Fatal::usage("--supervise is for a program without sockets"));
-        }
-        let drop = PrivilegeDrop::of(&run.daemon.privileges, environment)?;
-        let (prepared, options) = listen::prepare(&run, &inherited)?;
-        if run.check {
-            return check(&run.service, &drop, environment);
-        }
-        if let Some(code) = background(&run, caller)? {
-            return Ok(code);
-        }
-        let may_have_strangers = process::may_have_strangers();
-        // From here on a signal waits until it can be obeyed, so that none leaves a file behind.
-        signal::block(signal::SERVING).map_err(|errno| Fatal::unable("block signals", errno))?;
-        let pidfile = pidfile(&run)?;
-        for listener in &inherited {
-            log.note(|| format!("took over {}", listener.label));
-        }
-        let listeners = listen::make(&run, prepared, &options, inherited)?;
-        let words = Words::prepare(run.daemon.log.as_ref(), &drop.ids, false)?;
-        let null = null()?;
-        let prog = find_and_drop(&run.service, &drop, environment)?;
-        log.note(|| format!("found PROG at {}", prog.shown_path()));
-        let journal = !run.service.stderr_to_client && words.are_inherited();
-        let program = prog.ready(scrubbed(environment, Scrub::Child, journal));
-        let ports: String = listeners
-            .ports
-            .iter()
-            .map(|port| format!("{port}\n"))
-            .collect();
-        let made = Made {
-            service: run.service,
-            program,
-            listeners: listeners.all,
-            log,
-            words,
-            pidfile,
-            may_have_strangers,
-        };
-        let mut server =
-            Server::new(made).map_err(|errno| Fatal::unable("start serving", errno))?;
-        print(&ports)?;
-        if run.daemon.background {
-            background::detach_standard(&null, true)?;
-        }
-        server.begin_log()?;
-        server.announce();
-        caller.tell(0);
-        server.run();
-        Ok(0)
-    }
-
-    /// Becomes PROG, everything else being as it is; or stays beside it and starts it again and again.
-    fn without_sockets(self) -> Result<u8, Fatal> {
-        let Self {
-            run,
-            environment,
-            log,
-            caller,
-        } = self;
-        if let Some(option) = run.needs_socket {
-            return Err(Fatal::usage(format!("{option}: there is no socket")));
-        }
-        let drop = PrivilegeDrop::of(&run.daemon.privileges, environment)?;
-        if run.check {
-            return check(&run.service, &drop, environment);
-        }
-        if let Some(code) = background(&run, caller)? {
-            return Ok(code);
-        }
-        let mask = signal::blocked();
-        if run.daemon.supervise {
-            signal::block(signal::SUPERVISING)
-                .map_err(|errno| Fatal::unable("block signals", errno))?;
-        }
-        let pidfile = pidfile(&run)?;
-        let mut words = Words::prepare(run.daemon.log.as_ref(), &drop.ids, !run.daemon.supervise)?;
-        let null = null()?;
-        let prog = find_and_drop(&run.service, &drop, environment)?;
-        let scrub = if run.daemon.supervise {
-            Scrub::Supervised
-        } else {
-            Scrub::Plain
-        };
-        let environment = scrubbed(environment, scrub, words.are_inherited());
-        if run.daemon.background {
-            background::detach_standard(&null, false)?;
-        }
-        if run.daemon.supervise {
-            let program = (prog.ready(environment), run.service.quoted_prog());
-            let supervisor = Supervisor::start(program, mask, log, words, pidfile)?;
-            caller.tell(0);
-            supervisor.run();
-            return Ok(0);
-        }
-        if let Some(pidfile) = &pidfile {
-            pidfile.pass_on()?;
-        }
-        let stderr = words.begin()?;
-        signal::restore_pipe().map_err(|errno| Fatal::unable("restore SIGPIPE", errno))?;
-        caller.tell_becoming();
-        let fatal = prog.become_it(environment, &[]);
-        signal::ignore_pipe();
-        // Trouble now is the caller's to hear of; what cannot be told there is told nowhere.
-        let _ = fd::replace_standard(2, stderr.as_fd());
-        Err(fatal)
-    }
-
-    /// Becomes PROG with the one connection that skd was started with.
-    fn with_connection(mut self, connection: &Connection) -> Result<u8, Fatal> {
-        let (run, environment) = (&self.run, self.environment);
-        if !run.named.is_empty() {
-            return Err(Fatal::usage(
-                "a connected socket is adopted, which goes with no other",
-            ));
-        }
-        let daemon = &run.daemon;
-        let alone = [
-            (daemon.background, "--background"),
-            (daemon.supervise, "--supervise"),
-            (daemon.pidfile.is_some(), "--pidfile"),
-        ];
-        if let Some((_, name)) = alone.iter().find(|(is_given, _)| *is_given) {
-            return Err(Fatal::usage(format!(
-                "{name}: a connected socket is adopted, which is one connection alone"
-            )));
-        }
-        let drop = PrivilegeDrop::of(&daemon.privileges, environment)?;
-        if run.check {
-            return check(&run.service, &drop, environment);
-        }
-        let mut words = Words::prepare(daemon.log.as_ref(), &drop.ids, true)?;
-        let prog = find_and_drop(&run.service, &drop, environment)?;
-        let journal = !run.service.stderr_to_client && words.are_inherited();
-        let environment = scrubbed(environment, Scrub::Connected, journal);
-        let before = words.begin()?;
-        if !words.are_inherited() {
-            self.log.redirect(false, Box::new(Stderr::new()));
-        }
-        let fatal = serve::connected::become_prog(
-            &run.service,
-            &prog,
-            environment,
-            connection,
-            &mut self.log,
-        );
-        // As above.
-        let _ = fd::replace_standard(2, before.as_fd());
-        Err(fatal)
-    }
-}
-
-/// `--check`: everything that is left to be read.
-fn check(
-    service: &Service,
-    drop: &PrivilegeDrop,
-    environment: &[(OsString, OsString)],
-) -> Result<u8, Fatal> {
-    find_and_drop(service, drop, environment).map(|_| 0)
-}
-
-/// With `-B`, goes on in a daemon and returns in the caller's skd the code to exit with.
-fn background(run: &Run, caller: &mut Caller) -> Result<Option<u8>, Fatal> {
-    if !run.daemon.background {
-        return Ok(None);
-    }
-    match background::enter()? {
-        Role::Exit(code) => Ok(Some(code)),
-        Role::Serve(who) => {
-            *caller = who;
-            Ok(None)
-        }
-    }
-}
-
-/// The pid file, locked; a live owner is fatal.
-fn pidfile(run: &Run) -> Result<Option<PidFile>, Fatal> {
-    let path = run.daemon.pidfile.as_deref();
-    path.map(PidFile::make).transpose()
-}
-
-/// /dev/null, while it can still be found.
-fn null() -> Result<OwnedFd, Fatal> {
-    fd::null().map_err(|errno| Fatal::unable("open /dev/null", errno))
-}
-
-/// PROG, looked up inside the chroot before privileges are dropped, so that a start that fails can still remove its files;
-/// and once more as whom it will be run.
-fn find_and_drop(
-    service: &Service,
-    drop: &PrivilegeDrop,
-    environment: &[(OsString, OsString)],
-) -> Result<Prog, Fatal> {
-    drop.enter()?;
-    find(service, environment)?;
-    drop.carry_out()?;
-    find(service, environment)
-}
-
-/// PROG, looked up in PATH.
-fn find(service: &Service, environment: &[(OsString, OsString)]) -> Result<Prog, Fatal> {
-    let path = environment.iter().find(|(name, _)| name == "PATH");
-    Prog::find(&service.words, path.map(|(_, value)| value.as_os_str()))
-}
-
-/// Writes to stdout, at once.
-fn print(text: &str) -> Result<(), Fatal> {
-    let mut stdout = std::io::stdout();
-    match stdout
-        .write_all(text.as_bytes())
-        .and_then(|()| stdout.flush())
-    {
-        Ok(()) => Ok(()),
-        // Whoever reads has enough.
-        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
-        Err(error) => Err(Fatal::unable(
-            "write to stdout",
-            sys::errno::Errno::of(&error),
-        )),
     }
 }
 

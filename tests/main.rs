@@ -22,6 +22,7 @@ mod logger;
 mod making;
 mod manual;
 mod messages;
+mod notify;
 mod pidfile;
 mod privileges;
 mod reaping;

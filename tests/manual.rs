@@ -192,6 +192,9 @@ daemon/logger.rs RETRY | ms 200 | tries again every 0.2 s
 daemon/logger.rs FAREWELL | s 5 | it waits 5 s for it at most
 serve/mod.rs BATCH | 16 | Up to 16 connections are taken
 serve/mod.rs REST | ms 100 | that listener rests for 100 ms
+serve/notices.rs STATUS_EVERY | s 1 | at most once a second
+serve/notices.rs RETRY | ms 100 | is tried again every 0.1 s, at most 100 times
+serve/notices.rs TRIES | 100 | is tried again every 0.1 s, at most 100 times
 serve/guard.rs STARTS | 5 | at most 5 times
 serve/guard.rs PAUSES | ms 100 ms 400 s 1 s 2 | with pauses of 0.1, 0.4, 1 and 2 seconds
 serve/supervise.rs YOUNG | s 5 | lived for less than 5 s

@@ -181,6 +181,7 @@ fn needs_socket(typed: &ArgMatches) -> Option<&'static str> {
         ("print-port", "--print-port"),
         ("stderr-to-client", "--stderr-to-client"),
         ("tcp6", "--tcp6"),
+        ("fdstore", "--fdstore"),
     ];
     let values = VALUES
         .iter()

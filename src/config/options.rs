@@ -173,6 +173,18 @@ pub(super) const SECTIONS: &[(&str, &[Spec])] = &[
             spec('q', "quiet", Nothing, "log fatal errors only"),
             spec(
                 NONE,
+                "ready-fd",
+                One("N"),
+                "write a newline to descriptor N when ready",
+            ),
+            spec(
+                NONE,
+                "fdstore",
+                Nothing,
+                "have systemd keep the sockets that skd bound",
+            ),
+            spec(
+                NONE,
                 "check",
                 Nothing,
                 "read everything, bind and start nothing",

@@ -4,6 +4,7 @@ use crate::config::draft::{given, value, values};
 use crate::config::{addr, logspec, number};
 use crate::model::daemon::{Daemon, Identity, Privileges};
 use crate::model::error::Fatal;
+use crate::model::service::MOST_DESCRIPTORS;
 use crate::model::text::Quoted;
 use clap::ArgMatches;
 use std::ffi::{OsStr, OsString};
@@ -19,8 +20,16 @@ pub(super) fn daemon(typed: &ArgMatches) -> Result<Daemon, Fatal> {
         pidfile: path(typed, "pidfile")?,
         log: value(typed, "log").map(logspec::parse).transpose()?,
         supervise: given(typed, "supervise"),
+        ready_fd: value(typed, "ready-fd").map(descriptor).transpose()?,
+        fd_store: given(typed, "fdstore"),
         privileges: privileges(typed)?,
     })
+}
+
+/// The number of a descriptor.
+fn descriptor(word: &OsStr) -> Result<i32, Fatal> {
+    let number = number::option("--ready-fd", word.as_bytes(), &(0..=MOST_DESCRIPTORS))?;
+    Ok(i32::try_from(number).unwrap_or(i32::MAX))
 }
 
 fn privileges(typed: &ArgMatches) -> Result<Privileges, Fatal> {

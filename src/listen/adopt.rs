@@ -2,7 +2,7 @@
 
 use crate::listen::accept::{Arrival, Local};
 use crate::listen::inherit::Taking;
-use crate::listen::{Connection, Inherited, Listener};
+use crate::listen::{Connection, Inherited, Listener, Origin, ReadyFd};
 use crate::model::address::{Label, Place, Style, UnixName, unmapped};
 use crate::model::error::Fatal;
 use crate::model::peer::{Credentials, Peer};
@@ -22,17 +22,26 @@ struct Opened<'a> {
     identity: Identity,
 }
 
-/// Takes over each descriptor and closes all others from 3 up.
+/// Takes over each descriptor, and the one that hears of readiness, and closes all others from 3 up.
 ///
 /// # Errors
 /// 111, naming a descriptor that is not open or nothing that skd can serve; 100 for a connected socket beside others.
-pub(crate) fn take(takings: &[Taking], warnings: &mut Vec<String>) -> Result<Inherited, Fatal> {
-    let opened = open_all(takings)?;
+pub(crate) fn take(
+    takings: &[Taking],
+    ready: Option<i32>,
+    warnings: &mut Vec<String>,
+) -> Result<(Inherited, Option<ReadyFd>), Fatal> {
+    let (opened, ready) = open_all(takings, ready)?;
     let identities: Vec<Identity> = opened.iter().map(|opened| opened.identity).collect();
     let (mut listeners, mut connections) = (Vec::new(), Vec::new());
     for Opened { taking, fd, .. } in opened {
         match served(fd) {
-            Ok(Served::Listener(listener)) => listeners.push(listener),
+            Ok(Served::Listener(listener)) => listeners.push(Listener {
+                origin: Origin::Adopted {
+                    name: taking.name.clone(),
+                },
+                ..listener
+            }),
             Ok(Served::Connection(connection)) => connections.push((taking, connection)),
             Err(Useless::NoSocket(what)) if taking.may_be_foreign => {
                 warnings.push(format!("{} is {what}, skipping", taking.called));
@@ -48,7 +57,9 @@ pub(crate) fn take(takings: &[Taking], warnings: &mut Vec<String>) -> Result<Inh
         return Err(Fatal::configuration(text));
     }
     match connections.pop() {
-        Some((_, connection)) if count == 1 => return Ok(Inherited::Connection(connection)),
+        Some((_, connection)) if count == 1 => {
+            return Ok((Inherited::Connection(connection), ready));
+        }
         Some((taking, _)) => {
             let called = &taking.called;
             return Err(Fatal::usage(format!(
@@ -58,12 +69,22 @@ pub(crate) fn take(takings: &[Taking], warnings: &mut Vec<String>) -> Result<Inh
         None => {}
     }
     empty_standard(&identities).map_err(|errno| Fatal::unable("open /dev/null", errno))?;
-    Ok(Inherited::Listeners(listeners))
+    Ok((Inherited::Listeners(listeners), ready))
 }
 
 /// Opens each, those from 3 up first: a copy of a lower one takes a free number, which must not be mistaken for a
 /// descriptor that was there before.
-fn open_all(takings: &[Taking]) -> Result<Vec<Opened<'_>>, Fatal> {
+fn open_all(
+    takings: &[Taking],
+    ready: Option<i32>,
+) -> Result<(Vec<Opened<'_>>, Option<ReadyFd>), Fatal> {
+    let take_ready = |is_standard: bool| {
+        let number = ready.filter(|number| (*number < 3) == is_standard);
+        number
+            .map(|number| ReadyFd::take(number, takings))
+            .transpose()
+    };
+    let high_ready = take_ready(false)?;
     let mut listen_fds = listen_fds(takings);
     let mut opened: Vec<(usize, Opened<'_>)> = Vec::new();
     let places = || takings.iter().enumerate();
@@ -94,11 +115,13 @@ fn open_all(takings: &[Taking]) -> Result<Vec<Opened<'_>>, Fatal> {
         is_new
     });
     let opened: Vec<Opened<'_>> = opened.into_iter().map(|(_, opened)| opened).collect();
+    let ready = take_ready(true)?.or(high_ready);
     let mut kept: Vec<i32> = opened.iter().map(|opened| opened.fd.as_raw_fd()).collect();
+    kept.extend(ready.as_ref().map(ReadyFd::raw));
     kept.sort_unstable();
     fd::close_all_but(&kept)
         .map_err(|errno| Fatal::unable("close inherited descriptors", errno))?;
-    Ok(opened)
+    Ok((opened, ready))
 }
 
 /// The crate's view of LISTEN_FDS, asked for only when all that it would believe has been checked.
@@ -227,6 +250,7 @@ pub(crate) fn listener(socket: OwnedFd, style: Style) -> Result<Listener, Errno>
         place,
         file: None,
         peeking,
+        origin: Origin::Ours,
         socket,
     })
 }

@@ -22,7 +22,12 @@ pub(crate) struct Taking {
     pub(crate) may_be_foreign: bool,
     /// Its place among LISTEN_FDS, counted from 0.
     pub(crate) listen_fds_place: Option<usize>,
+    /// What LISTEN_FDNAMES calls it.
+    pub(crate) name: OsString,
 }
+
+/// What sd_listen_fds_with_names(3) calls a descriptor without a name.
+pub(crate) const UNNAMED: &str = "unknown";
 
 /// What to take over, LISTEN_FDS first, and warnings about what is ignored. `own_pid` is getpid(2).
 ///
@@ -71,6 +76,7 @@ impl Taking {
             called,
             may_be_foreign: false,
             listen_fds_place: None,
+            name: UNNAMED.into(),
         }
     }
 }
@@ -117,7 +123,7 @@ fn listen_fds(
     environment: &Environment<'_>,
     own_pid: i32,
     warnings: &mut Vec<String>,
-) -> Result<Option<Vec<(Taking, OsString)>>, Fatal> {
+) -> Result<Option<Vec<Taking>>, Fatal> {
     let is_ours = |pid: &OsStr| digits(pid) == usize::try_from(own_pid).ok();
     if environment
         .var("LISTEN_PID")
@@ -128,7 +134,7 @@ fn listen_fds(
     let Some(count) = environment.number("LISTEN_FDS", 1, MOST)? else {
         return Ok(None);
     };
-    let mut names = vec![OsString::from("unknown"); count];
+    let mut names = vec![OsString::from(UNNAMED); count];
     if let Some(text) = environment.var("LISTEN_FDNAMES") {
         let given = text.as_bytes().split(|byte| *byte == b':');
         let given: Vec<_> = given
@@ -142,22 +148,17 @@ fn listen_fds(
         }
     }
     let numbers = (FIRST..).zip(names).enumerate();
-    let promised = numbers.map(|(place, (number, name))| {
-        let taking = Taking {
-            listen_fds_place: Some(place),
-            ..Taking::new(number)
-        };
-        (taking, name)
+    let promised = numbers.map(|(place, (number, name))| Taking {
+        listen_fds_place: Some(place),
+        name,
+        ..Taking::new(number)
     });
     Ok(Some(promised.collect()))
 }
 
 /// Those of the promised that are asked for: all if nothing is asked for.
-fn chosen(
-    promised: Option<Vec<(Taking, OsString)>>,
-    asked: &[Option<&OsStr>],
-) -> Result<Vec<Taking>, Fatal> {
-    let Some(promised) = promised else {
+fn chosen(promised: Option<Vec<Taking>>, asked: &[Option<&OsStr>]) -> Result<Vec<Taking>, Fatal> {
+    let Some(mut promised) = promised else {
         return match asked {
             [] => Ok(Vec::new()),
             _ => Err(Fatal::configuration(
@@ -166,24 +167,19 @@ fn chosen(
         };
     };
     for name in asked.iter().flatten() {
-        if !promised.iter().any(|(_, other)| other == name) {
+        if !promised.iter().any(|taking| taking.name == *name) {
             let name = Quoted(name.as_bytes());
             return Err(Fatal::configuration(format!(
                 "no descriptor of LISTEN_FDS is named {name}"
             )));
         }
     }
-    let is_chosen = |name: &OsString| {
-        asked.is_empty()
-            || asked
-                .iter()
-                .any(|asked| asked.is_none_or(|asked| asked == name))
+    let is_asked = |name: &OsString| {
+        let mut asked = asked.iter();
+        asked.any(|asked| asked.is_none_or(|asked| asked == name))
     };
-    Ok(promised
-        .into_iter()
-        .filter(|(_, name)| is_chosen(name))
-        .map(|(taking, _)| taking)
-        .collect())
+    promised.retain(|taking| asked.is_empty() || is_asked(&taking.name));
+    Ok(promised)
 }
 
 /// What s6-fdholder-getdump passes: all of it, or the one of this identifier.

@@ -5,6 +5,7 @@ pub(crate) mod accept;
 mod adopt;
 mod bind;
 pub(crate) mod inherit;
+mod ready;
 mod resolve;
 mod unixfile;
 
@@ -17,6 +18,7 @@ use crate::sys::socket::PeekOptions;
 use std::ffi::OsString;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
+pub(crate) use ready::ReadyFd;
 pub(crate) use unixfile::SocketFile;
 
 /// A listening stream or seqpacket socket, or a bound datagram socket.
@@ -33,6 +35,18 @@ pub(crate) struct Listener {
     pub(crate) is_v6_only: bool,
     /// What a datagram socket is asked to say about its first datagram.
     pub(crate) peeking: Option<PeekOptions>,
+    /// Where it comes from.
+    pub(crate) origin: Origin,
+}
+
+/// Who made a listener.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) enum Origin {
+    Ours,
+    /// Somebody else, who may still hold it; by the name that LISTEN_FDNAMES gave it.
+    Adopted {
+        name: OsString,
+    },
 }
 
 impl AsFd for Listener {
@@ -53,18 +67,27 @@ pub(crate) enum Inherited {
     Connection(Connection),
 }
 
-/// Takes over what the environment and the command line say, and closes every other descriptor from 3 up. Returns also
-/// what was ignored, as warnings.
+/// What skd was started with, sorted out.
+pub(crate) struct Adopted {
+    pub(crate) inherited: Inherited,
+    /// What is to hear of readiness.
+    pub(crate) ready: Option<ReadyFd>,
+    /// What was ignored.
+    pub(crate) warnings: Vec<String>,
+}
+
+/// Takes over what the environment and the command line say, and closes every other descriptor from 3 up.
 ///
 /// # Errors
 /// As section 3 of the interface has them: 100 for wrong numbers and names, 111 for descriptors, both named.
-pub(crate) fn adopt(
-    run: &Run,
-    environment: &[(OsString, OsString)],
-) -> Result<(Inherited, Vec<String>), Fatal> {
+pub(crate) fn adopt(run: &Run, environment: &[(OsString, OsString)]) -> Result<Adopted, Fatal> {
     let (takings, mut warnings) = inherit::takings(run, environment, process::own_pid())?;
-    let inherited = adopt::take(&takings, &mut warnings)?;
-    Ok((inherited, warnings))
+    let (inherited, ready) = adopt::take(&takings, run.daemon.ready_fd, &mut warnings)?;
+    Ok(Adopted {
+        inherited,
+        ready,
+        warnings,
+    })
 }
 
 /// All the listeners of a run, in the order in which they are served: the inherited ones first, then as on the command

@@ -12,6 +12,7 @@ use std::os::fd::{AsFd, OwnedFd};
 pub(crate) struct SocketFile {
     entry: Entry,
     identity: Identity,
+    /// Removed already, or not to be.
     is_removed: bool,
 }
 
@@ -23,6 +24,11 @@ impl SocketFile {
     pub(crate) fn remove(mut self) -> Result<(), Errno> {
         self.is_removed = true;
         self.entry.remove_if(self.identity)
+    }
+
+    /// The file stays: somebody else keeps the socket.
+    pub(crate) fn leave(mut self) {
+        self.is_removed = true;
     }
 }
 

@@ -13,6 +13,10 @@ pub(crate) struct Daemon {
     pub(crate) log: Option<LogTo>,
     /// `-S`
     pub(crate) supervise: bool,
+    /// `--ready-fd`: the number of a descriptor that hears of readiness.
+    pub(crate) ready_fd: Option<i32>,
+    /// `--fdstore`: the manager keeps the sockets that skd bound.
+    pub(crate) fd_store: bool,
     pub(crate) privileges: Privileges,
 }
 

@@ -5,6 +5,7 @@ pub(crate) mod address;
 pub(crate) mod daemon;
 pub(crate) mod error;
 pub(crate) mod event;
+pub(crate) mod manager;
 pub(crate) mod number;
 pub(crate) mod peer;
 pub(crate) mod service;

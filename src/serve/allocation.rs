@@ -34,6 +34,7 @@ fn server(socket: OwnedFd, place: Place) -> Server {
         file: None,
         is_v6_only: false,
         peeking: None,
+        origin: crate::listen::Origin::Ours,
     };
     let service = Service {
         words,
@@ -49,6 +50,7 @@ fn server(socket: OwnedFd, place: Place) -> Server {
         log: Log::new(Level::Warning, false, Box::new(Stderr::new())),
         words: crate::daemon::words::Words::Inherited,
         pidfile: None,
+        notices: super::notices::Notices::new(&crate::model::manager::Manager::default()),
         may_have_strangers: false,
     })
     .unwrap();

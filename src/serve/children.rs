@@ -87,6 +87,7 @@ impl Server {
         failure: Option<Errno>,
     ) {
         let now = Instant::now();
+        self.notices.changed();
         let place = child.listener as usize;
         if let Some(errno) = failure {
             let lost = if child.peer.is_some() {

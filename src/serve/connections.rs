@@ -70,6 +70,7 @@ impl Server {
             return true;
         };
         self.accepted = self.accepted.saturating_add(1);
+        self.notices.changed();
         let source = Source::of(&arrival.peer);
         let number = self.sources.enter(source);
         if self.service.nodelay && matches!(arrival.peer, Peer::Inet(_)) {

@@ -79,6 +79,7 @@ impl Server {
         if listening.guard.starts() == 0 {
             self.accepted = self.accepted.saturating_add(1);
         }
+        self.notices.changed();
         listening.guard.started();
         listening.program = Some(pid);
         listening.was_executed = true;

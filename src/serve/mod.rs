@@ -11,12 +11,13 @@ mod facts;
 mod generations;
 mod guard;
 mod listening;
+pub(crate) mod notices;
 pub(crate) mod supervise;
 
 use crate::admit::sources::Sources;
 use crate::daemon::pidfile::PidFile;
 use crate::daemon::words::Words;
-use crate::listen::{Listener, SocketFile};
+use crate::listen::{Listener, Origin, ReadyFd, SocketFile};
 use crate::model::error::Fatal;
 use crate::model::event::{Count, Event, Status, Trouble, Warning};
 use crate::model::service::Service;
@@ -32,6 +33,7 @@ use crate::sys::stderr::Stderr;
 use children::Children;
 use generations::Generations;
 use listening::Listening;
+use notices::Notices;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
@@ -64,6 +66,7 @@ pub(crate) struct Server {
     stuck: u32,
     log: Log,
     words: Words,
+    notices: Notices,
     pidfile: Option<PidFile>,
 }
 
@@ -75,6 +78,7 @@ pub(crate) struct Made {
     pub(crate) listeners: Vec<Listener>,
     pub(crate) log: Log,
     pub(crate) words: Words,
+    pub(crate) notices: Notices,
     pub(crate) pidfile: Option<PidFile>,
     /// Children may be ours that skd did not start.
     pub(crate) may_have_strangers: bool,
@@ -99,6 +103,7 @@ impl Server {
             listeners,
             log,
             words,
+            notices,
             pidfile,
             may_have_strangers,
         } = made;
@@ -129,6 +134,7 @@ impl Server {
             stuck: 0,
             log,
             words,
+            notices,
             pidfile,
         })
     }
@@ -154,6 +160,24 @@ impl Server {
                 },
                 Instant::now(),
             );
+        }
+    }
+
+    /// Everything is ready. `is_other` says that a manager knows another process, `stores` that it keeps the sockets that
+    /// skd bound.
+    pub(crate) fn tell_readiness(&mut self, is_other: bool, stores: bool, ready: Option<ReadyFd>) {
+        if stores {
+            let listeners = self.listeners.iter().enumerate();
+            let ours = listeners.filter(|(_, it)| it.listener.origin == Origin::Ours);
+            self.notices.store(ours.map(|(place, _)| place));
+        }
+        let status = self.status();
+        self.notices
+            .ready(is_other.then(process::own_pid), Some(&status));
+        self.notices.finish(&mut self.listeners);
+        if let Some(Err(errno)) = ready.map(ReadyFd::tell) {
+            let text = format!("unable to tell of readiness: {errno}");
+            self.warn(Trouble::Other, None, text);
         }
     }
 
@@ -215,6 +239,9 @@ impl Server {
             }
             self.warn(Trouble::Other, None, text);
         }
+        let status = self.status();
+        self.notices
+            .catch_up(now, || Some(status), &mut self.listeners);
         self.poll_listeners();
         None
     }
@@ -225,7 +252,12 @@ impl Server {
             .listeners
             .iter()
             .filter_map(|listening| listening.rests_until);
-        let others = [self.log.due(), self.words.due(), self.generations.due()];
+        let others = [
+            self.log.due(),
+            self.words.due(),
+            self.generations.due(),
+            self.notices.due(),
+        ];
         rests.chain(others.into_iter().flatten()).min()
     }
 
@@ -237,21 +269,27 @@ impl Server {
             }
             Request::Reap => self.reap(),
             Request::Tell => self.log.tell(&Event::Status(self.status()), Instant::now()),
-            Request::Reread => match self.words.reopen() {
-                Ok(()) => {
-                    if !self.words.are_inherited() {
-                        self.log.redirect(false, Box::new(Stderr::new()));
-                    }
-                    self.log.note(|| "asked to open files again".into());
-                }
-                Err(errno) => {
-                    let text =
-                        format!("unable to open the log again: {errno}, keeping the old one");
-                    self.warn(Trouble::Other, None, text);
-                }
-            },
+            Request::Reread => self.reread(),
         }
         None
+    }
+
+    /// HUP: opens the log again.
+    fn reread(&mut self) {
+        self.notices.reloading();
+        match self.words.reopen() {
+            Ok(()) => {
+                if !self.words.are_inherited() {
+                    self.log.redirect(false, Box::new(Stderr::new()));
+                }
+                self.log.note(|| "asked to open files again".into());
+            }
+            Err(errno) => {
+                let text = format!("unable to open the log again: {errno}, keeping the old one");
+                self.warn(Trouble::Other, None, text);
+            }
+        }
+        self.notices.reloaded();
     }
 
     /// A child whose end is known by now has its line before skd ends.
@@ -317,6 +355,8 @@ impl Server {
 
     /// Stops listening, removes the socket files, and on QUIT ends the children.
     fn stop(mut self, ending: Ending) {
+        self.notices.stopping();
+        self.notices.finish(&mut self.listeners);
         if ending == Ending::StopAll {
             for pid in self.children.pids() {
                 process::terminate(pid);

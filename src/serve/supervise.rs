@@ -2,9 +2,11 @@
 
 use crate::daemon::pidfile::PidFile;
 use crate::daemon::words::Words;
+use crate::listen::ReadyFd;
 use crate::model::error::Fatal;
 use crate::model::event::{Ended, Event, Trouble, Warning};
 use crate::report::log::Log;
+use crate::serve::notices::Notices;
 use crate::sys::errno::Errno;
 use crate::sys::poll::Poll;
 use crate::sys::process::{self, Status};
@@ -61,6 +63,7 @@ pub(crate) struct Supervisor {
     kill_at: Option<Instant>,
     log: Log,
     words: Words,
+    notices: Notices,
     pidfile: Option<PidFile>,
 }
 
@@ -73,8 +76,7 @@ impl Supervisor {
     pub(crate) fn start(
         (program, prog): (Rc<Program>, String),
         mask: u64,
-        log: Log,
-        words: Words,
+        (log, words, notices): (Log, Words, Notices),
         pidfile: Option<PidFile>,
     ) -> Result<Self, Fatal> {
         let unable = |errno: Errno| Fatal::unable("start supervising", errno);
@@ -99,6 +101,7 @@ impl Supervisor {
             kill_at: None,
             log,
             words,
+            notices,
             pidfile,
         };
         // The program's stderr is the log from its first word on, but trouble now is the caller's to hear of.
@@ -129,6 +132,15 @@ impl Supervisor {
         Ok(it)
     }
 
+    /// The program runs, and so does skd; `is_other` says that a manager knows another process.
+    pub(crate) fn tell_readiness(&mut self, is_other: bool, ready: Option<ReadyFd>) {
+        self.notices.ready(is_other.then(process::own_pid), None);
+        self.notices.finish(&mut []);
+        if let Some(Err(errno)) = ready.map(ReadyFd::tell) {
+            self.warn(format!("unable to tell of readiness: {errno}"));
+        }
+    }
+
     fn spawn(&mut self) -> Result<i32, Errno> {
         let vacancy = self.spawner.vacancy().ok_or(Errno::AGAIN)?;
         vacancy.spawn_plain(&self.program)
@@ -149,6 +161,7 @@ impl Supervisor {
     /// Supervises until it is asked to end and the program has ended.
     pub(crate) fn run(mut self) {
         while !self.turn() {}
+        self.notices.finish(&mut []);
         if let Some(Err(errno)) = self.pidfile.take().map(PidFile::remove) {
             let text = format!("unable to remove the pid file: {errno}");
             self.log.tell(&Event::Loss(text), Instant::now());
@@ -185,6 +198,7 @@ impl Supervisor {
             let text = self.words.restart_logger();
             self.warn(text);
         }
+        self.notices.catch_up(now, || None, &mut []);
         false
     }
 
@@ -196,6 +210,7 @@ impl Supervisor {
         own.into_iter()
             .chain(self.log.due())
             .chain(self.words.due())
+            .chain(self.notices.due())
             .min()
     }
 
@@ -219,6 +234,9 @@ impl Supervisor {
             self.reopen_log();
         }
         let asks_to_end = process::ENDING.contains(&number);
+        if asks_to_end && self.kill_at.is_none() {
+            self.notices.stopping();
+        }
         match self.state {
             State::Resting { .. } => asks_to_end,
             State::Running { pid, .. } => {
@@ -232,6 +250,7 @@ impl Supervisor {
     }
 
     fn reopen_log(&mut self) {
+        self.notices.reloading();
         match self.words.reopen() {
             Ok(()) if self.words.are_inherited() => {}
             Ok(()) => self.log.redirect(false, Box::new(Stderr::new())),
@@ -240,6 +259,7 @@ impl Supervisor {
                 self.warn(text);
             }
         }
+        self.notices.reloaded();
     }
 
     fn reap(&mut self) -> bool {

@@ -1,4 +1,6 @@
-//! Local time, as people read it in logs.
+//! Clocks: local time as people read it in logs, and the monotonic one.
+
+use std::time::Duration;
 
 /// Months as RFC 3164 has them.
 const MONTHS: [&str; 12] = [
@@ -29,4 +31,16 @@ pub(crate) fn local_stamp() -> String {
         .unwrap_or(&"Jan");
     let (day, hour, minute, second) = (local.tm_mday, local.tm_hour, local.tm_min, local.tm_sec);
     format!("{month} {day:>2} {hour:02}:{minute:02}:{second:02}")
+}
+
+/// clock_gettime(2): CLOCK_MONOTONIC, the time since the machine was started; it is the same for all processes.
+pub(crate) fn monotonic() -> Duration {
+    let mut now = libc::timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
+    // SAFETY: the call writes one timespec into `now`.
+    unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &raw mut now) };
+    let secs = u64::try_from(now.tv_sec).unwrap_or(0);
+    Duration::new(secs, u32::try_from(now.tv_nsec).unwrap_or(0))
 }

@@ -4,7 +4,8 @@ use crate::sys::errno::{Errno, check, uninterrupted};
 use nix::fcntl::{FcntlArg, FdFlag, OFlag, fcntl, open};
 use nix::sys::stat::{Mode, SFlag, fstat};
 use std::ffi::{c_int, c_uint};
-use std::os::fd::{AsFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::sync::atomic::{AtomicU8, Ordering};
 
 /// What kind of file a descriptor refers to.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -30,6 +31,40 @@ pub(crate) fn take(number: i32) -> Result<OwnedFd, Errno> {
     // SAFETY: it is open, as just seen, and the caller takes each number at most once (`listen::adopt` sees to it), so
     // that nothing else in this process owns it.
     Ok(unsafe { OwnedFd::from_raw_fd(number) })
+}
+
+/// Bit N: standard descriptor N was closed when skd was started. Rust's runtime opens /dev/null in its place before
+/// main, so this is looked up before the runtime starts.
+static WERE_CLOSED: AtomicU8 = AtomicU8::new(0);
+
+extern "C" fn remember_closed() {
+    let mut set = 0;
+    let mut number = 0;
+    while number < 3 {
+        // SAFETY: F_GETFD reads no memory.
+        if unsafe { libc::fcntl(number, libc::F_GETFD) } == -1 {
+            set |= 1 << number;
+        }
+        number += 1;
+    }
+    WERE_CLOSED.store(set, Ordering::Relaxed);
+}
+
+// SAFETY: the C library calls each entry of this section once, before main, as a C function; ours takes no arguments,
+// needs nothing of Rust's runtime and does not unwind.
+#[unsafe(link_section = ".init_array")]
+#[used]
+static REMEMBER_CLOSED: extern "C" fn() = remember_closed;
+
+/// Whether the standard descriptor of this number was open when skd was started.
+///
+/// # Errors
+/// EBADF if it was not.
+pub(crate) fn was_open(number: c_int) -> Result<(), Errno> {
+    match WERE_CLOSED.load(Ordering::Relaxed) & (1 << number) {
+        0 => Ok(()),
+        _ => Err(Errno(libc::EBADF)),
+    }
 }
 
 /// Descriptors 0, 1 and 2, which are always open: Rust's runtime opens /dev/null in place of a closed one before main.
@@ -91,7 +126,6 @@ pub(crate) fn identity(fd: impl AsFd) -> Result<Identity, Errno> {
 
 /// dup3(2): the standard descriptor `number` refers to the file of `fd` from now on, open across execve(2).
 pub(crate) fn replace_standard(number: c_int, fd: BorrowedFd<'_>) -> Result<(), Errno> {
-    use std::os::fd::AsRawFd;
     assert!(
         (0..=2).contains(&number),
         "only 0, 1 and 2 are replaced in place"
@@ -112,6 +146,29 @@ pub(crate) fn reopen_to_write(number: c_int) -> Result<OwnedFd, Errno> {
     match identity(&fd)? == identity(standard(number))? {
         true => Ok(fd),
         false => Err(Errno::NOT_FOUND),
+    }
+}
+
+/// write(2) if poll(2) says that it will not block: all of `bytes`, or an error.
+///
+/// # Errors
+/// EAGAIN: nobody makes room.
+pub(crate) fn write_at_once(fd: &OwnedFd, bytes: &[u8]) -> Result<(), Errno> {
+    let mut asked = libc::pollfd {
+        fd: fd.as_raw_fd(),
+        events: libc::POLLOUT,
+        revents: 0,
+    };
+    // SAFETY: the call reads and writes one pollfd, which outlives it.
+    let ready = unsafe { libc::poll(&raw mut asked, 1, 0) };
+    if ready != 1 {
+        return Err(Errno::AGAIN);
+    }
+    let len = uninterrupted(|| nix::unistd::write(fd, bytes).map_err(Errno::from))?;
+    if len == bytes.len() {
+        Ok(())
+    } else {
+        Err(Errno::AGAIN)
     }
 }
 

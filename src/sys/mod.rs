@@ -12,6 +12,7 @@ pub(crate) mod identity;
 pub(crate) mod limits;
 pub(crate) mod logsocket;
 pub(crate) mod names;
+pub(crate) mod notifysocket;
 pub(crate) mod ownfile;
 pub(crate) mod path;
 pub(crate) mod poll;

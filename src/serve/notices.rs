@@ -1,0 +1,190 @@
+//! What the service manager is told, and when: readiness, counters, signs of life, sockets to keep.
+//!
+//! Nothing here waits. A manager that does not keep up is told the counters and signs of life later or never; readiness
+//! and what else it cannot do without are tried again for a while.
+
+use crate::model::event::Status;
+use crate::model::manager::Manager;
+use crate::report::notify;
+use crate::serve::listening::Listening;
+use crate::sys::clock;
+use crate::sys::errno::Errno;
+use crate::sys::notifysocket::NotifySocket;
+use std::collections::VecDeque;
+use std::os::fd::AsFd;
+use std::time::{Duration, Instant};
+
+/// The counters are told at most so often.
+const STATUS_EVERY: Duration = Duration::from_secs(1);
+/// How often a manager that does not keep up is tried again with what it must not miss.
+const RETRY: Duration = Duration::from_millis(100);
+/// And how often in a row, before that is given up.
+const TRIES: u32 = 100;
+
+/// A message that is not to be lost.
+struct Owed {
+    text: String,
+    /// The place of the listener that goes along to be kept.
+    stores: Option<usize>,
+}
+
+/// What there is to tell; without NOTIFY_SOCKET nobody listens.
+pub(crate) struct Notices {
+    socket: Option<NotifySocket>,
+    /// Between two signs of life.
+    alive_every: Option<Duration>,
+    alive_at: Option<Instant>,
+    /// The counters as they were last told, and when.
+    told: String,
+    told_at: Option<Instant>,
+    may_have_changed: bool,
+    owed: VecDeque<Owed>,
+    retry_at: Option<Instant>,
+    tries: u32,
+}
+
+impl Notices {
+    /// To be called before any chroot, in which the manager's socket could not be found.
+    pub(crate) fn new(manager: &Manager) -> Self {
+        let socket = manager.sun_path.as_ref();
+        let socket = socket.and_then(|sun_path| NotifySocket::new(sun_path).ok());
+        // A third, so that half of the time has not passed even if a turn of the loop takes long.
+        let alive_every = manager.watchdog.filter(|_| socket.is_some());
+        Self {
+            socket,
+            alive_every: alive_every.map(|span| (span / 3).max(Duration::from_millis(1))),
+            alive_at: None,
+            told: String::new(),
+            told_at: None,
+            may_have_changed: false,
+            owed: VecDeque::new(),
+            retry_at: None,
+            tries: 0,
+        }
+    }
+
+    /// skd serves. `main_pid` is for a manager that knows another process; signs of life begin.
+    pub(crate) fn ready(&mut self, main_pid: Option<i32>, status: Option<&Status>) {
+        let now = Instant::now();
+        self.alive_at = self.alive_every.map(|_| now);
+        self.told = status.map_or(String::new(), notify::status);
+        self.told_at = Some(now);
+        self.owe(notify::ready(main_pid, status), None);
+    }
+
+    /// The sockets at these places are to be kept when skd ends.
+    pub(crate) fn store(&mut self, places: impl Iterator<Item = usize>) {
+        for place in places {
+            self.owe(notify::store(), Some(place));
+        }
+    }
+
+    /// HUP is being obeyed; `reloaded` must follow.
+    pub(crate) fn reloading(&mut self) {
+        self.owe(notify::reloading(clock::monotonic()), None);
+    }
+
+    pub(crate) fn reloaded(&mut self) {
+        self.owe(notify::ready(None, None), None);
+    }
+
+    pub(crate) fn stopping(&mut self) {
+        self.owe(notify::stopping(), None);
+    }
+
+    /// Counters may be other than they were.
+    pub(crate) fn changed(&mut self) {
+        self.may_have_changed = true;
+    }
+
+    /// When there is something to tell.
+    pub(crate) fn due(&self) -> Option<Instant> {
+        self.socket.as_ref()?;
+        let status_at = self.told_at.filter(|_| self.may_have_changed);
+        let status_at = status_at.map(|told_at| told_at + STATUS_EVERY);
+        let owed_at = self.retry_at.filter(|_| !self.owed.is_empty());
+        [status_at, self.alive_at, owed_at]
+            .into_iter()
+            .flatten()
+            .min()
+    }
+
+    /// Tells what is due. `status` gives the counters. A listener that the manager keeps has a file that stays.
+    pub(crate) fn catch_up(
+        &mut self,
+        now: Instant,
+        status: impl FnOnce() -> Option<Status>,
+        listeners: &mut [Listening],
+    ) {
+        if self.due().is_none_or(|due| due > now) {
+            return;
+        }
+        if self.retry_at.is_none_or(|at| at <= now) {
+            self.pay(now, listeners);
+        }
+        if let (Some(every), Some(at)) = (self.alive_every, self.alive_at)
+            && at <= now
+        {
+            self.say(&notify::alive());
+            self.alive_at = Some(now + every);
+        }
+        if self.may_have_changed && self.told_at.is_some_and(|at| now - at >= STATUS_EVERY) {
+            self.may_have_changed = false;
+            self.told_at = Some(now);
+            let text = status().as_ref().map_or(String::new(), notify::status);
+            if text != self.told {
+                self.say(&text);
+                self.told = text;
+            }
+        }
+    }
+
+    /// Says what can be said at once, and nothing else; for the end.
+    pub(crate) fn finish(&mut self, listeners: &mut [Listening]) {
+        self.pay(Instant::now(), listeners);
+    }
+
+    /// Remembers a message that is to be sent before any other; `catch_up` sends it.
+    fn owe(&mut self, text: String, stores: Option<usize>) {
+        if self.socket.is_some() {
+            self.owed.push_back(Owed { text, stores });
+            self.retry_at.get_or_insert_with(Instant::now);
+        }
+    }
+
+    /// Sends what is owed, in order, as far as the manager takes it.
+    fn pay(&mut self, now: Instant, listeners: &mut [Listening]) {
+        let Some(socket) = &self.socket else { return };
+        while let Some(Owed { text, stores }) = self.owed.front() {
+            let listening = stores.and_then(|place| listeners.get_mut(place));
+            let with = listening
+                .as_ref()
+                .map(|listening| listening.listener.as_fd());
+            match socket.send(text, with) {
+                Err(Errno::AGAIN) if self.tries < TRIES => {
+                    self.tries += 1;
+                    self.retry_at = Some(now + RETRY);
+                    return;
+                }
+                Ok(()) => {
+                    if let Some(file) = listening.and_then(|it| it.listener.file.take()) {
+                        file.leave();
+                    }
+                }
+                // Nobody listens, or has not for long: no reason to stop serving.
+                Err(_) => {}
+            }
+            self.owed.pop_front();
+            self.tries = 0;
+        }
+        self.retry_at = None;
+    }
+
+    /// Sends a message that may be lost, unless one that may not is still waiting.
+    fn say(&self, text: &str) {
+        if let Some(socket) = self.socket.as_ref().filter(|_| self.owed.is_empty()) {
+            // As above.
+            let _ = socket.send(text, None);
+        }
+    }
+}

@@ -1,0 +1,280 @@
+//! From what was asked for and inherited to skd serving, to PROG in its place, or to the reason why not.
+#![forbid(unsafe_code)]
+
+use crate::daemon::background::{self, Caller, Role};
+use crate::daemon::pidfile::PidFile;
+use crate::daemon::privileges::PrivilegeDrop;
+use crate::daemon::words::Words;
+use crate::launch::prog::Prog;
+use crate::launch::scrub::{Scrub, scrubbed};
+use crate::listen::{self, Connection, Listener, ReadyFd};
+use crate::model::error::Fatal;
+use crate::model::manager::Manager;
+use crate::model::service::{Run, Service};
+use crate::report::log::Log;
+use crate::serve;
+use crate::serve::notices::Notices;
+use crate::serve::supervise::Supervisor;
+use crate::serve::{Made, Server};
+use crate::sys::errno::Errno;
+use crate::sys::stderr::Stderr;
+use crate::sys::{fd, process, signal};
+use std::ffi::OsString;
+use std::io::Write;
+use std::os::fd::{AsFd, OwnedFd};
+
+/// skd while it starts: what is asked for, and who hears how it goes.
+pub(crate) struct Start<'a> {
+    pub(crate) run: Run,
+    pub(crate) environment: &'a [(OsString, OsString)],
+    pub(crate) log: Log,
+    pub(crate) caller: &'a mut Caller,
+    /// What is to hear of readiness.
+    pub(crate) ready: Option<ReadyFd>,
+}
+
+impl Start<'_> {
+    /// Binds what is named, and serves until a signal ends it.
+    pub(crate) fn with_sockets(self, inherited: Vec<Listener>) -> Result<u8, Fatal> {
+        let Self {
+            run,
+            environment,
+            mut log,
+            caller,
+            ready,
+        } = self;
+        if run.daemon.supervise {
+            return Err(Fatal::usage("--supervise is for a program without sockets"));
+        }
+        let drop = PrivilegeDrop::of(&run.daemon.privileges, environment)?;
+        let (prepared, options) = listen::prepare(&run, &inherited)?;
+        if run.check {
+            return check(&run.service, &drop, environment);
+        }
+        if let Some(code) = background(&run, caller)? {
+            return Ok(code);
+        }
+        let manager = Manager::of(environment, process::own_pid());
+        let notices = Notices::new(&manager);
+        let may_have_strangers = process::may_have_strangers();
+        // From here on a signal waits until it can be obeyed, so that none leaves a file behind.
+        signal::block(signal::SERVING).map_err(|errno| Fatal::unable("block signals", errno))?;
+        let pidfile = pidfile(&run)?;
+        for listener in &inherited {
+            log.note(|| format!("took over {}", listener.label));
+        }
+        let listeners = listen::make(&run, prepared, &options, inherited)?;
+        let words = Words::prepare(run.daemon.log.as_ref(), &drop.ids, false)?;
+        let null = null()?;
+        let prog = find_and_drop(&run.service, &drop, environment)?;
+        log.note(|| format!("found PROG at {}", prog.shown_path()));
+        let journal = !run.service.stderr_to_client && words.are_inherited();
+        let program = prog.ready(scrubbed(environment, Scrub::Child, journal));
+        let ports: String = listeners
+            .ports
+            .iter()
+            .map(|port| format!("{port}\n"))
+            .collect();
+        let made = Made {
+            service: run.service,
+            program,
+            listeners: listeners.all,
+            log,
+            words,
+            pidfile,
+            notices,
+            may_have_strangers,
+        };
+        let mut server =
+            Server::new(made).map_err(|errno| Fatal::unable("start serving", errno))?;
+        print(&ports)?;
+        if run.daemon.background {
+            background::detach_standard(&null, true)?;
+        }
+        server.begin_log()?;
+        server.announce();
+        let stores = run.daemon.fd_store || manager.stores;
+        server.tell_readiness(run.daemon.background, stores, ready);
+        caller.tell(0);
+        server.run();
+        Ok(0)
+    }
+
+    /// Becomes PROG, everything else being as it is; or stays beside it and starts it again and again.
+    pub(crate) fn without_sockets(self) -> Result<u8, Fatal> {
+        let Self {
+            run,
+            environment,
+            log,
+            caller,
+            ready,
+        } = self;
+        if let Some(option) = run.needs_socket {
+            return Err(Fatal::usage(format!("{option}: there is no socket")));
+        }
+        let drop = PrivilegeDrop::of(&run.daemon.privileges, environment)?;
+        if run.check {
+            return check(&run.service, &drop, environment);
+        }
+        if let Some(code) = background(&run, caller)? {
+            return Ok(code);
+        }
+        let notices = Notices::new(&Manager::of(environment, process::own_pid()));
+        let mask = signal::blocked();
+        if run.daemon.supervise {
+            signal::block(signal::SUPERVISING)
+                .map_err(|errno| Fatal::unable("block signals", errno))?;
+        }
+        let pidfile = pidfile(&run)?;
+        let mut words = Words::prepare(run.daemon.log.as_ref(), &drop.ids, !run.daemon.supervise)?;
+        let null = null()?;
+        let prog = find_and_drop(&run.service, &drop, environment)?;
+        let scrub = if run.daemon.supervise {
+            Scrub::Supervised
+        } else {
+            Scrub::Plain
+        };
+        let environment = scrubbed(environment, scrub, words.are_inherited());
+        if run.daemon.background {
+            background::detach_standard(&null, false)?;
+        }
+        if run.daemon.supervise {
+            let program = (prog.ready(environment), run.service.quoted_prog());
+            let told = (log, words, notices);
+            let mut supervisor = Supervisor::start(program, mask, told, pidfile)?;
+            supervisor.tell_readiness(run.daemon.background, ready);
+            caller.tell(0);
+            supervisor.run();
+            return Ok(0);
+        }
+        if let Some(pidfile) = &pidfile {
+            pidfile.pass_on()?;
+        }
+        let stderr = words.begin()?;
+        signal::restore_pipe().map_err(|errno| Fatal::unable("restore SIGPIPE", errno))?;
+        tell(ready);
+        caller.tell_becoming();
+        let fatal = prog.become_it(environment, &[]);
+        signal::ignore_pipe();
+        // Trouble now is the caller's to hear of; what cannot be told there is told nowhere.
+        let _ = fd::replace_standard(2, stderr.as_fd());
+        Err(fatal)
+    }
+
+    /// Becomes PROG with the one connection that skd was started with.
+    pub(crate) fn with_connection(mut self, connection: &Connection) -> Result<u8, Fatal> {
+        let (run, environment) = (&self.run, self.environment);
+        if !run.named.is_empty() {
+            return Err(Fatal::usage(
+                "a connected socket is adopted, which goes with no other",
+            ));
+        }
+        let daemon = &run.daemon;
+        let alone = [
+            (daemon.background, "--background"),
+            (daemon.supervise, "--supervise"),
+            (daemon.pidfile.is_some(), "--pidfile"),
+        ];
+        if let Some((_, name)) = alone.iter().find(|(is_given, _)| *is_given) {
+            return Err(Fatal::usage(format!(
+                "{name}: a connected socket is adopted, which is one connection alone"
+            )));
+        }
+        let drop = PrivilegeDrop::of(&daemon.privileges, environment)?;
+        if run.check {
+            return check(&run.service, &drop, environment);
+        }
+        let mut words = Words::prepare(daemon.log.as_ref(), &drop.ids, true)?;
+        let prog = find_and_drop(&run.service, &drop, environment)?;
+        let journal = !run.service.stderr_to_client && words.are_inherited();
+        let environment = scrubbed(environment, Scrub::Connected, journal);
+        let before = words.begin()?;
+        if !words.are_inherited() {
+            self.log.redirect(false, Box::new(Stderr::new()));
+        }
+        tell(self.ready.take());
+        let fatal = serve::connected::become_prog(
+            &run.service,
+            &prog,
+            environment,
+            connection,
+            &mut self.log,
+        );
+        // As above.
+        let _ = fd::replace_standard(2, before.as_fd());
+        Err(fatal)
+    }
+}
+
+/// `--check`: everything that is left to be read.
+fn check(
+    service: &Service,
+    drop: &PrivilegeDrop,
+    environment: &[(OsString, OsString)],
+) -> Result<u8, Fatal> {
+    find_and_drop(service, drop, environment).map(|_| 0)
+}
+
+/// With `-B`, goes on in a daemon and returns in the caller's skd the code to exit with.
+fn background(run: &Run, caller: &mut Caller) -> Result<Option<u8>, Fatal> {
+    if !run.daemon.background {
+        return Ok(None);
+    }
+    match background::enter()? {
+        Role::Exit(code) => Ok(Some(code)),
+        Role::Serve(who) => {
+            *caller = who;
+            Ok(None)
+        }
+    }
+}
+
+/// The pid file, locked; a live owner is fatal.
+fn pidfile(run: &Run) -> Result<Option<PidFile>, Fatal> {
+    let path = run.daemon.pidfile.as_deref();
+    path.map(PidFile::make).transpose()
+}
+
+/// /dev/null, while it can still be found.
+fn null() -> Result<OwnedFd, Fatal> {
+    fd::null().map_err(|errno| Fatal::unable("open /dev/null", errno))
+}
+
+/// Readiness, where PROG takes skd's place: what is left to be done is execve(2).
+fn tell(ready: Option<ReadyFd>) {
+    // That nobody reads is no reason not to go on, and PROG's stderr is no place to say so.
+    let _ = ready.map(ReadyFd::tell);
+}
+
+/// PROG, looked up inside the chroot before privileges are dropped, so that a start that fails can still remove its files;
+/// and once more as whom it will be run.
+fn find_and_drop(
+    service: &Service,
+    drop: &PrivilegeDrop,
+    environment: &[(OsString, OsString)],
+) -> Result<Prog, Fatal> {
+    drop.enter()?;
+    find(service, environment)?;
+    drop.carry_out()?;
+    find(service, environment)
+}
+
+/// PROG, looked up in PATH.
+fn find(service: &Service, environment: &[(OsString, OsString)]) -> Result<Prog, Fatal> {
+    let path = environment.iter().find(|(name, _)| name == "PATH");
+    Prog::find(&service.words, path.map(|(_, value)| value.as_os_str()))
+}
+
+/// Writes to stdout, at once.
+pub(crate) fn print(text: &str) -> Result<(), Fatal> {
+    let mut stdout = std::io::stdout();
+    match stdout
+        .write_all(text.as_bytes())
+        .and_then(|()| stdout.flush())
+    {
+        Ok(()) => Ok(()),
+        // Whoever reads has enough.
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
+        Err(error) => Err(Fatal::unable("write to stdout", Errno::of(&error))),
+    }
+}
