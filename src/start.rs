@@ -83,6 +83,7 @@ impl Start<'_> {
             words,
             pidfile,
             notices,
+            lifetime: run.lifetime,
             may_have_strangers,
         };
         let mut server =

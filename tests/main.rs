@@ -29,6 +29,7 @@ mod reaping;
 mod serving;
 mod signals;
 mod spawning;
+mod stopping;
 mod supervising;
 mod syslog;
 mod troubles;

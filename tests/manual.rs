@@ -192,6 +192,9 @@ daemon/logger.rs RETRY | ms 200 | tries again every 0.2 s
 daemon/logger.rs FAREWELL | s 5 | it waits 5 s for it at most
 serve/mod.rs BATCH | 16 | Up to 16 connections are taken
 serve/mod.rs REST | ms 100 | that listener rests for 100 ms
+config/draft.rs MOST_SECS | 31536000 | from 1 to 31536000.
+config/draft.rs MOST_SECS | 31536000 | from 0 to 31536000,
+serve/stopping.rs GRACE | s 5 | and 5 s later KILL
 serve/notices.rs STATUS_EVERY | s 1 | at most once a second
 serve/notices.rs RETRY | ms 100 | is tried again every 0.1 s, at most 100 times
 serve/notices.rs TRIES | 100 | is tried again every 0.1 s, at most 100 times

@@ -4,16 +4,19 @@ use crate::config::cli::{ADOPT_STDIN, PROG};
 use crate::config::{addr, number, process, sockets};
 use crate::model::address::Family;
 use crate::model::error::Fatal;
-use crate::model::service::{Adopt, Level, Making, Proto, Run, Service};
+use crate::model::service::{Adopt, Level, Lifetime, Making, Proto, Run, Service};
 use clap::ArgMatches;
 use std::ffi::{OsStr, OsString};
 use std::num::NonZeroU32;
 use std::os::unix::ffi::OsStrExt;
+use std::time::Duration;
 
 /// The backlog without `-b`; net.core.somaxconn is 4096 where nobody changed it.
 const BACKLOG: i32 = 4096;
 /// The most children that `-c` may allow.
 const MOST_CONNECTIONS: u64 = 1_000_000;
+/// The longest time that an option may ask skd to wait: about a year.
+const MOST_SECS: u64 = 31_536_000;
 
 /// What the options mean.
 ///
@@ -40,6 +43,10 @@ pub(crate) fn meant(typed: &ArgMatches) -> Result<Run, Fatal> {
         heed_listen_fds: !given(typed, "no-adopt"),
         print_ports: given(typed, "print-port"),
         level: level(typed)?,
+        lifetime: Lifetime {
+            idle_exit: secs(typed, "idle-exit", 1)?,
+            drain: secs(typed, "drain", 0)?,
+        },
         daemon: process::daemon(typed)?,
         check: given(typed, "check"),
         needs_socket: needs_socket(typed),
@@ -92,6 +99,16 @@ fn max_connections(typed: &ArgMatches) -> Result<Option<NonZeroU32>, Fatal> {
         &(1..=MOST_CONNECTIONS),
     )?;
     Ok(u32::try_from(number).ok().and_then(NonZeroU32::new))
+}
+
+/// The seconds that an option was given, at least `least`.
+fn secs(typed: &ArgMatches, name: &str, least: u64) -> Result<Option<Duration>, Fatal> {
+    let Some(text) = value(typed, name) else {
+        return Ok(None);
+    };
+    let name = format!("--{name}");
+    let secs = number::option(&name, text.as_bytes(), &(least..=MOST_SECS))?;
+    Ok(Some(Duration::from_secs(secs)))
 }
 
 fn proto(typed: &ArgMatches) -> Result<Option<OsString>, Fatal> {
@@ -170,6 +187,8 @@ fn needs_socket(typed: &ArgMatches) -> Option<&'static str> {
         ("owner", "--owner"),
         ("max-connections", "--max-connections"),
         ("proto", "--proto"),
+        ("idle-exit", "--idle-exit"),
+        ("drain", "--drain"),
     ];
     const FLAGS: &[(&str, &str)] = &[
         ("stream", "--stream"),

@@ -111,6 +111,18 @@ pub(super) const SECTIONS: &[(&str, &[Spec])] = &[
                 Nothing,
                 "the child's stderr is the connection too",
             ),
+            spec(
+                NONE,
+                "idle-exit",
+                One("SECS"),
+                "exit 0 after SECS without a connection",
+            ),
+            spec(
+                NONE,
+                "drain",
+                One("SECS"),
+                "wait so long for children when told to stop",
+            ),
         ],
     ),
     (

@@ -6,6 +6,7 @@ use crate::model::text::Quoted;
 use std::ffi::{OsStr, OsString};
 use std::num::NonZeroU32;
 use std::os::unix::ffi::OsStrExt;
+use std::time::Duration;
 
 /// What is run for every connection, and what it is given.
 #[derive(Debug, Eq, PartialEq)]
@@ -64,6 +65,15 @@ pub(crate) enum Adopt {
     ListenFds(Option<OsString>),
 }
 
+/// When skd ends by itself, and how long it waits for children then.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub(crate) struct Lifetime {
+    /// `--idle-exit`: after so long without a connection or child.
+    pub(crate) idle_exit: Option<Duration>,
+    /// `--drain`: at the end children have so long; without it they live on.
+    pub(crate) drain: Option<Duration>,
+}
+
 /// Everything that one command line asks for.
 #[derive(Debug, Eq, PartialEq)]
 pub(crate) struct Run {
@@ -76,6 +86,7 @@ pub(crate) struct Run {
     /// `-1`: print the port of every internet socket, not just of those that asked for port 0.
     pub(crate) print_ports: bool,
     pub(crate) level: Level,
+    pub(crate) lifetime: Lifetime,
     pub(crate) daemon: Daemon,
     /// `--check`: read everything, bind and start nothing.
     pub(crate) check: bool,

@@ -51,6 +51,7 @@ fn server(socket: OwnedFd, place: Place) -> Server {
         words: crate::daemon::words::Words::Inherited,
         pidfile: None,
         notices: super::notices::Notices::new(&crate::model::manager::Manager::default()),
+        lifetime: crate::model::service::Lifetime::default(),
         may_have_strangers: false,
     })
     .unwrap();

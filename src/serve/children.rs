@@ -107,17 +107,14 @@ impl Server {
             self.sources.leave(Source::of(peer));
         }
         let count = self.count();
-        let Some(listening) = self.listeners.get_mut(place) else {
+        let Some(listener) = self.labels.get(place) else {
             return;
         };
         let how = match status {
             process::Status::Exit(code) => Ended::Exit(code),
             process::Status::Signal(number) => Ended::Signal(number),
         };
-        let (listener, lasted) = (
-            &listening.listener.label,
-            now.saturating_duration_since(child.since),
-        );
+        let lasted = now.saturating_duration_since(child.since);
         let event = match &child.peer {
             Some(peer) => Event::End {
                 listener,
@@ -135,7 +132,9 @@ impl Server {
             },
         };
         self.log.tell(&event, now);
-        if child.peer.is_none() {
+        if child.peer.is_none()
+            && let Some(listening) = self.listeners.get_mut(place)
+        {
             listening.program = None;
             listening.guard.ended(now);
         }

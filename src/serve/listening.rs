@@ -20,6 +20,10 @@ pub(crate) struct Listening {
     pub(crate) woken_for_nothing: u32,
     /// Whether the last program for a datagram could be executed.
     pub(crate) was_executed: bool,
+    /// Somebody keeps the socket when skd ends.
+    pub(crate) is_kept: bool,
+    /// It is not served any more.
+    pub(crate) is_left: bool,
     is_polled: bool,
 }
 
@@ -40,6 +44,8 @@ impl Listening {
             guard: Guard::default(),
             woken_for_nothing: 0,
             was_executed: true,
+            is_kept: false,
+            is_left: false,
             is_polled: false,
         })
     }
@@ -50,6 +56,17 @@ impl Listening {
 
     pub(crate) fn is_datagram(&self) -> bool {
         self.listener.style == Style::Datagram
+    }
+
+    /// Does not poll it any more.
+    ///
+    /// # Errors
+    /// epoll_ctl(2) failed.
+    pub(crate) fn ignore(&mut self, poll: &Poll) -> Result<(), Errno> {
+        if std::mem::take(&mut self.is_polled) {
+            poll.remove(&self.listener)?;
+        }
+        Ok(())
     }
 
     /// Polls the listener if it is to be served now, and not otherwise: a full service, a rest and a running program
@@ -67,7 +84,8 @@ impl Listening {
         if self.rests_until.is_some_and(|until| until <= now) {
             self.rests_until = None;
         }
-        let is_served = !is_full && self.rests_until.is_none() && self.program.is_none();
+        let is_free = self.rests_until.is_none() && self.program.is_none();
+        let is_served = is_free && !is_full && !self.is_left;
         if is_served != self.is_polled {
             if is_served {
                 poll.add(&self.listener, token, true)?

@@ -12,22 +12,25 @@ mod generations;
 mod guard;
 mod listening;
 pub(crate) mod notices;
+mod requests;
+mod stopping;
 pub(crate) mod supervise;
 
 use crate::admit::sources::Sources;
 use crate::daemon::pidfile::PidFile;
 use crate::daemon::words::Words;
-use crate::listen::{Listener, Origin, ReadyFd, SocketFile};
+use crate::listen::{Listener, Origin, ReadyFd};
+use crate::model::address::Label;
 use crate::model::error::Fatal;
 use crate::model::event::{Count, Event, Status, Trouble, Warning};
-use crate::model::service::Service;
+use crate::model::service::{Lifetime, Service};
 use crate::report::log::Log;
 use crate::sys::errno::Errno;
 use crate::sys::limits;
 use crate::sys::poll::Poll;
 use crate::sys::process;
 use crate::sys::program::Program;
-use crate::sys::signal::{self, Request, Taken};
+use crate::sys::signal::{self, Taken};
 use crate::sys::spawn::Spawner;
 use crate::sys::stderr::Stderr;
 use children::Children;
@@ -36,6 +39,7 @@ use listening::Listening;
 use notices::Notices;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
+use stopping::{Idleness, Stopping};
 
 /// How many connections of one listener are taken before the others have their turn.
 const BATCH: usize = 16;
@@ -51,7 +55,10 @@ const REAPER: u64 = u64::MAX - 1;
 pub(crate) struct Server {
     service: Service,
     program: Rc<Program>,
+    /// None while skd stops.
     listeners: Vec<Listening>,
+    /// What each listener is called, for children that outlive it.
+    labels: Vec<Label>,
     poll: Poll,
     signals: Taken,
     spawner: Spawner,
@@ -68,6 +75,10 @@ pub(crate) struct Server {
     words: Words,
     notices: Notices,
     pidfile: Option<PidFile>,
+    lifetime: Lifetime,
+    idleness: Idleness,
+    /// skd serves nobody any more, and waits for children.
+    stopping: Option<Stopping>,
 }
 
 /// What skd serves with once everything has been made ready.
@@ -80,15 +91,9 @@ pub(crate) struct Made {
     pub(crate) words: Words,
     pub(crate) notices: Notices,
     pub(crate) pidfile: Option<PidFile>,
+    pub(crate) lifetime: Lifetime,
     /// Children may be ours that skd did not start.
     pub(crate) may_have_strangers: bool,
-}
-
-/// Why the loop ends.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-enum Ending {
-    Stop,
-    StopAll,
 }
 
 impl Server {
@@ -105,6 +110,7 @@ impl Server {
             words,
             notices,
             pidfile,
+            lifetime,
             may_have_strangers,
         } = made;
         let poll = Poll::new()?;
@@ -118,6 +124,7 @@ impl Server {
         Ok(Self {
             service,
             program,
+            labels: listeners.iter().map(|it| it.label.clone()).collect(),
             listeners: listeners
                 .into_iter()
                 .map(Listening::new)
@@ -136,6 +143,9 @@ impl Server {
             words,
             notices,
             pidfile,
+            lifetime,
+            idleness: Idleness::default(),
+            stopping: None,
         })
     }
 
@@ -181,21 +191,19 @@ impl Server {
         }
     }
 
-    /// Serves until a signal ends it; removes the socket files then. Children live on.
+    /// Serves until there is a reason to end.
     pub(crate) fn run(mut self) {
         // Children that are not ours may have ended before anyone heard of it.
         self.sweep();
         self.poll_listeners();
-        let ending = loop {
-            if let Some(ending) = self.turn() {
-                break ending;
-            }
-        };
-        self.stop(ending);
+        // Idleness begins now.
+        self.is_over(Instant::now());
+        while !self.turn() {}
+        self.end();
     }
 
-    /// One wake-up: signals first, then each ready listener, then whatever is due.
-    fn turn(&mut self) -> Option<Ending> {
+    /// One wake-up: signals first, then each ready listener, then whatever is due. Returns whether it was the last.
+    fn turn(&mut self) -> bool {
         let timeout = self
             .due()
             .map(|due| due.saturating_duration_since(Instant::now()));
@@ -213,8 +221,8 @@ impl Server {
         };
         if (0..count).any(|place| self.poll.ready(place) == Some(SIGNALS)) {
             while let Some(request) = self.signals.next() {
-                if let Some(ending) = self.obey(request) {
-                    return Some(ending);
+                if self.obey(request) {
+                    return true;
                 }
             }
         }
@@ -242,8 +250,11 @@ impl Server {
         let status = self.status();
         self.notices
             .catch_up(now, || Some(status), &mut self.listeners);
+        if self.is_over(now) {
+            return true;
+        }
         self.poll_listeners();
-        None
+        false
     }
 
     /// When something is to be done without anyone asking.
@@ -257,47 +268,10 @@ impl Server {
             self.words.due(),
             self.generations.due(),
             self.notices.due(),
+            self.stopping.as_ref().and_then(Stopping::due),
+            self.idleness.due(&self.lifetime),
         ];
         rests.chain(others.into_iter().flatten()).min()
-    }
-
-    fn obey(&mut self, request: Request) -> Option<Ending> {
-        match request {
-            Request::Stop => return self.ending(Ending::Stop, "asked to stop"),
-            Request::StopAll => {
-                return self.ending(Ending::StopAll, "asked to stop with all children");
-            }
-            Request::Reap => self.reap(),
-            Request::Tell => self.log.tell(&Event::Status(self.status()), Instant::now()),
-            Request::Reread => self.reread(),
-        }
-        None
-    }
-
-    /// HUP: opens the log again.
-    fn reread(&mut self) {
-        self.notices.reloading();
-        match self.words.reopen() {
-            Ok(()) => {
-                if !self.words.are_inherited() {
-                    self.log.redirect(false, Box::new(Stderr::new()));
-                }
-                self.log.note(|| "asked to open files again".into());
-            }
-            Err(errno) => {
-                let text = format!("unable to open the log again: {errno}, keeping the old one");
-                self.warn(Trouble::Other, None, text);
-            }
-        }
-        self.notices.reloaded();
-    }
-
-    /// A child whose end is known by now has its line before skd ends.
-    fn ending(&mut self, ending: Ending, note: &str) -> Option<Ending> {
-        self.reap();
-        self.hear_reaper();
-        self.log.note(|| note.into());
-        Some(ending)
     }
 
     /// Polls the listeners that are to be served now, and no others.
@@ -339,6 +313,7 @@ impl Server {
 
     fn serve(&mut self, place: usize) {
         match self.listeners.get(place) {
+            Some(listening) if listening.program.is_some() || listening.is_left => {}
             Some(listening) if listening.is_polled() && listening.is_datagram() => {
                 self.serve_datagram(place)
             }
@@ -353,35 +328,8 @@ impl Server {
         }
     }
 
-    /// Stops listening, removes the socket files, and on QUIT ends the children.
-    fn stop(mut self, ending: Ending) {
-        self.notices.stopping();
-        self.notices.finish(&mut self.listeners);
-        if ending == Ending::StopAll {
-            for pid in self.children.pids() {
-                process::terminate(pid);
-            }
-        }
-        for listening in &mut self.listeners {
-            let listener = &mut listening.listener;
-            if let Some(Err(errno)) = listener.file.take().map(SocketFile::remove) {
-                let label = &listener.label;
-                self.log.tell(
-                    &Event::Loss(format!("unable to remove {label}: {errno}")),
-                    Instant::now(),
-                );
-            }
-        }
-        if let Some(Err(errno)) = self.pidfile.take().map(PidFile::remove) {
-            let text = format!("unable to remove the pid file: {errno}");
-            self.log.tell(&Event::Loss(text), Instant::now());
-        }
-        self.log.close();
-    }
-
     fn warn(&mut self, kind: Trouble, place: Option<usize>, reason: String) {
-        let listening = place.and_then(|place| self.listeners.get(place));
-        let listener = listening.map(|listening| &listening.listener.label);
+        let listener = place.and_then(|place| self.labels.get(place));
         self.log.tell(
             &Event::Warning(Warning {
                 kind,

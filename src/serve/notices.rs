@@ -3,6 +3,7 @@
 //! Nothing here waits. A manager that does not keep up is told the counters and signs of life later or never; readiness
 //! and what else it cannot do without are tried again for a while.
 
+use crate::listen::SocketFile;
 use crate::model::event::Status;
 use crate::model::manager::Manager;
 use crate::report::notify;
@@ -167,8 +168,10 @@ impl Notices {
                     return;
                 }
                 Ok(()) => {
-                    if let Some(file) = listening.and_then(|it| it.listener.file.take()) {
-                        file.leave();
+                    if let Some(listening) = listening {
+                        listening.is_kept = true;
+                        let file = listening.listener.file.take();
+                        file.into_iter().for_each(SocketFile::leave);
                     }
                 }
                 // Nobody listens, or has not for long: no reason to stop serving.

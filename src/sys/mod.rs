@@ -4,6 +4,7 @@
 pub(crate) mod clock;
 #[cfg(test)]
 pub(crate) mod counting;
+pub(crate) mod deaf;
 pub(crate) mod env;
 pub(crate) mod errno;
 pub(crate) mod fd;

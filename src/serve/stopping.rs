@@ -1,0 +1,201 @@
+//! From the wish to end to the end: nobody new is served, files are removed, children are waited for if that is wanted.
+
+use crate::listen::{Origin, SocketFile};
+use crate::model::event::Event;
+use crate::model::service::Lifetime;
+use crate::serve::Server;
+use crate::sys::{deaf, process};
+use std::time::{Duration, Instant};
+
+/// How long children have after TERM, and then after KILL.
+const GRACE: Duration = Duration::from_secs(5);
+
+/// What has been done to the children that are left.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Step {
+    Waiting,
+    Terminated,
+    Killed,
+}
+
+/// skd while it waits for its children to end.
+#[derive(Debug)]
+pub(crate) struct Stopping {
+    step: Step,
+    /// When the next step is taken; never where they have all the time they want.
+    next_at: Option<Instant>,
+}
+
+impl Stopping {
+    pub(crate) fn due(&self) -> Option<Instant> {
+        self.next_at
+    }
+}
+
+/// Since when there has been nothing to do.
+#[derive(Debug, Default)]
+pub(crate) struct Idleness {
+    /// And how many connections had been taken by then.
+    since: Option<(Instant, u64)>,
+}
+
+impl Idleness {
+    /// When skd has had nothing to do for long enough.
+    pub(crate) fn due(&self, lifetime: &Lifetime) -> Option<Instant> {
+        let (since, _) = self.since?;
+        lifetime.idle_exit.map(|span| since + span)
+    }
+
+    /// Whether it is so now.
+    fn is_long(&mut self, lifetime: &Lifetime, is_busy: bool, accepted: u64, now: Instant) -> bool {
+        let is_new = self.since.is_none_or(|(_, before)| before != accepted);
+        if is_busy {
+            self.since = None;
+        } else if is_new {
+            self.since = Some((now, accepted));
+        }
+        self.due(lifetime).is_some_and(|due| due <= now)
+    }
+}
+
+impl Server {
+    /// TERM, INT, and QUIT, which has all children end. Returns whether skd is to end now: with `--drain` the second of
+    /// them ends it, otherwise the first.
+    pub(super) fn stop(&mut self, with_children: bool) -> bool {
+        self.log.note(|| {
+            let all = if with_children {
+                " with all children"
+            } else {
+                ""
+            };
+            format!("asked to stop{all}")
+        });
+        // A child whose end is known by now has its line before skd ends.
+        self.reap();
+        self.hear_reaper();
+        if with_children {
+            self.children.pids().for_each(process::terminate);
+        }
+        if self.stopping.is_some() {
+            return true;
+        }
+        self.notices.stopping();
+        self.notices.finish(&mut self.listeners);
+        self.close_listeners();
+        let Some(drain) = self.lifetime.drain else {
+            return true;
+        };
+        self.wait_for_children(Some(Instant::now() + drain));
+        self.children.count() == 0
+    }
+
+    fn wait_for_children(&mut self, until: Option<Instant>) {
+        self.stopping = Some(Stopping {
+            step: Step::Waiting,
+            next_at: until,
+        });
+    }
+
+    /// Whether there is nothing left to wait for; takes the next step where it is time.
+    pub(super) fn is_over(&mut self, now: Instant) -> bool {
+        let is_busy = self.children.count() > 0;
+        let Some(stopping) = &mut self.stopping else {
+            let is_idle = self
+                .idleness
+                .is_long(&self.lifetime, is_busy, self.accepted, now);
+            return is_idle && self.leave_idle(now);
+        };
+        if !is_busy {
+            return self.is_empty();
+        }
+        if stopping.next_at.is_none_or(|at| at > now) {
+            return false;
+        }
+        stopping.next_at = Some(now + GRACE);
+        match stopping.step {
+            Step::Waiting => {
+                stopping.step = Step::Terminated;
+                self.children.pids().for_each(process::terminate);
+            }
+            Step::Terminated => {
+                stopping.step = Step::Killed;
+                let pids = self.children.pids();
+                pids.for_each(|pid| process::send(pid, process::KILL));
+            }
+            // One that KILL does not end is the kernel's.
+            Step::Killed => return true,
+        }
+        false
+    }
+
+    /// Nothing has happened for long. Sockets of others stay with them, and so does who connects now. Ours hear nothing
+    /// new from here on; who came at the last moment is served, and skd ends when that is done. Returns whether it is
+    /// to end now.
+    fn leave_idle(&mut self, now: Instant) -> bool {
+        self.log.note(|| "nothing to do, stopping".into());
+        self.notices.stopping();
+        self.notices.finish(&mut self.listeners);
+        for place in 0..self.listeners.len() {
+            self.shut_door(place);
+        }
+        let drain = self.lifetime.drain;
+        self.wait_for_children(drain.map(|drain| now + drain));
+        self.is_empty()
+    }
+
+    /// Whether nobody is left: no child, and nobody behind a door that was shut.
+    fn is_empty(&mut self) -> bool {
+        self.poll_listeners();
+        for place in 0..self.listeners.len() {
+            self.serve(place);
+        }
+        self.children.count() == 0
+    }
+
+    /// Nobody new comes in through a listener that skd made and that nobody keeps; any other is left alone.
+    fn shut_door(&mut self, place: usize) {
+        self.remove_file(place);
+        let Some(listening) = self.listeners.get_mut(place) else {
+            return;
+        };
+        if listening.listener.origin != Origin::Ours || listening.is_kept {
+            listening.is_left = true;
+        } else if !listening.is_datagram() {
+            // Where it cannot be done the door is shut a moment later, when the socket is closed.
+            let _ = deaf::hear_nothing(&listening.listener);
+        }
+    }
+
+    /// Closes every listener and removes the files of unix sockets that are ours.
+    fn close_listeners(&mut self) {
+        for place in 0..self.listeners.len() {
+            self.remove_file(place);
+        }
+        for mut listening in self.listeners.drain(..) {
+            // A socket that others hold too would stay polled; if this fails it is no longer there.
+            let _ = listening.ignore(&self.poll);
+        }
+    }
+
+    fn remove_file(&mut self, place: usize) {
+        let Some(listening) = self.listeners.get_mut(place) else {
+            return;
+        };
+        let file = listening.listener.file.take();
+        if let Some(Err(errno)) = file.map(SocketFile::remove) {
+            let label = &listening.listener.label;
+            let text = format!("unable to remove {label}: {errno}");
+            self.log.tell(&Event::Loss(text), Instant::now());
+        }
+    }
+
+    /// The end: what is left to be told and removed.
+    pub(super) fn end(mut self) {
+        self.notices.finish(&mut []);
+        if let Some(Err(errno)) = self.pidfile.take().map(|pidfile| pidfile.remove()) {
+            let text = format!("unable to remove the pid file: {errno}");
+            self.log.tell(&Event::Loss(text), Instant::now());
+        }
+        self.log.close();
+    }
+}
