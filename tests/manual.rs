@@ -204,8 +204,8 @@ serve/supervise.rs YOUNG | s 5 | lived for less than 5 s
 serve/supervise.rs FIRST_PAUSE | s 1 | there is a pause of 1 s, which doubles
 serve/supervise.rs LONGEST_PAUSE | s 60 | up to 60 s;
 serve/supervise.rs GRACE | s 5 | after 5 s PROG is killed by KILL
-sys/spawn.rs SLOTS | 8 | At most 8 children at once
-sys/spawn.rs NOT_EXECUTED | 127 | exits 127
+sys/spawn/mod.rs SLOTS | 8 | At most 8 children at once
+sys/spawn/child.rs NOT_EXECUTED | 127 | exits 127
 launch/plan.rs DEFAULT_PATH | bin usr bin | Default: /bin:/usr/bin.
 ";
 

@@ -7,6 +7,7 @@ use crate::serve::children::Child;
 use crate::serve::{BATCH, PATIENCE, REST, Server, facts, index};
 use crate::sys::errno::Errno;
 use crate::sys::socket;
+use crate::sys::spawn::Handing;
 use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
@@ -83,8 +84,12 @@ impl Server {
                 let listener_place = &listening.listener.place;
                 let (proto, strings) = (&self.service.proto, vacancy.strings());
                 facts::of_connection(arrival, listener_place, number, proto, strings);
-                let stderr_too = self.service.stderr_to_client;
-                vacancy.spawn(&self.program, arrival.conn.as_fd(), stderr_too)
+                let handing = Handing {
+                    stdio: true,
+                    stderr: self.service.stderr_to_client,
+                    third: false,
+                };
+                vacancy.spawn(&self.program, arrival.conn.as_fd(), handing)
             }
         };
         let pid = match started {

@@ -6,6 +6,7 @@ use crate::model::event::{Event, Trouble};
 use crate::serve::children::Child;
 use crate::serve::guard::Step;
 use crate::serve::{REST, Server, facts, index};
+use crate::sys::spawn::Handing;
 use crate::sys::{fd, socket};
 use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
@@ -63,11 +64,12 @@ impl Server {
             return self.rest(place, REST);
         };
         facts::of_datagram(waiting, listener, &self.service.proto, vacancy.strings());
-        let pid = match vacancy.spawn(
-            &self.program,
-            listener.as_fd(),
-            self.service.stderr_to_client,
-        ) {
+        let handing = Handing {
+            stdio: true,
+            stderr: self.service.stderr_to_client,
+            third: false,
+        };
+        let pid = match vacancy.spawn(&self.program, listener.as_fd(), handing) {
             Ok(pid) => pid,
             Err(errno) => {
                 let prog = self.service.quoted_prog();

@@ -1,0 +1,128 @@
+//! The child between clone(2) and execve(2). It shares skd's memory, thread-local errno included: nothing here may call
+//! libc, allocate, lock or panic.
+
+use crate::sys::raw;
+use crate::sys::signal::{self, DEFAULT, IGNORE, KernelAction, SET_BYTES};
+use crate::sys::spawn::slot::{PID_DIGITS, Shared};
+use std::ffi::{c_int, c_long, c_void};
+use std::sync::atomic::Ordering;
+
+/// What a child exits with that could not become PROG, as a shell does.
+const NOT_EXECUTED: usize = 127;
+const SIG_SETMASK: usize = libc::SIG_SETMASK.cast_unsigned() as usize;
+const RLIMIT_NOFILE: usize = libc::RLIMIT_NOFILE as usize;
+const F_SETFD: usize = libc::F_SETFD.cast_unsigned() as usize;
+
+static DEFAULT_ACTION: KernelAction = DEFAULT;
+static IGNORED_ACTION: KernelAction = IGNORE;
+
+/// The calls are, in this order: rt_sigaction for each signal that skd has otherwise than the child; dup3 onto each of
+/// 0 to 3 that is handed over, or fcntl where the descriptor has that number already; prlimit64; getpid; rt_sigprocmask;
+/// execve. When a dup3, the fcntl or execve fails: exit_group, with the errno in the slot.
+pub(super) extern "C" fn become_prog(argument: *mut c_void) -> c_int {
+    // SAFETY: the argument is the slot's Shared, which nobody writes while this child uses it.
+    let shared = unsafe { &*argument.cast::<Shared>() };
+    set_actions(shared);
+    let mut failed = place_descriptor(shared);
+    // The limit comes after the descriptors, which it may be too low for.
+    if let Some(files) = &shared.files {
+        let limit = (&raw const *files).expose_provenance();
+        // SAFETY: the kernel reads one limit of its own layout; 0 is this process.
+        unsafe { raw::syscall(libc::SYS_prlimit64, [0, RLIMIT_NOFILE, limit, 0]) };
+    }
+    complete_listen_pid(shared);
+    let set = (&raw const shared.signals.blocked).expose_provenance();
+    // SAFETY: the kernel reads a set of SET_BYTES bytes.
+    unsafe { raw::syscall(libc::SYS_rt_sigprocmask, [SIG_SETMASK, set, 0, SET_BYTES]) };
+    if failed == 0 {
+        let (path, argv, envp) = (
+            shared.path.expose_provenance(),
+            shared.argv.expose_provenance(),
+            shared.envp.expose_provenance(),
+        );
+        // SAFETY: path, argv and envp are as execve(2) wants them, and stay while the slot is in use.
+        failed = unsafe { raw::syscall(libc::SYS_execve, [path, argv, envp, 0]) };
+    }
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "the kernel returns -4095 to -1 here"
+    )]
+    shared.failed.store(-failed as i32, Ordering::Relaxed);
+    loop {
+        // SAFETY: the call takes no pointer and does not return.
+        unsafe { raw::syscall(libc::SYS_exit_group, [NOT_EXECUTED, 0, 0, 0]) };
+    }
+}
+
+fn set_actions(shared: &Shared) {
+    let mut number: c_int = 1;
+    while number <= signal::LAST {
+        let bit = signal::bit(number);
+        if shared.signals.to_default & bit != 0 {
+            set_action(number, &DEFAULT_ACTION);
+        } else if shared.signals.to_ignored & bit != 0 {
+            set_action(number, &IGNORED_ACTION);
+        }
+        number += 1;
+    }
+}
+
+/// rt_sigaction(2)
+fn set_action(number: c_int, action: &'static KernelAction) {
+    let action = (&raw const *action).expose_provenance();
+    let arguments = [number.cast_unsigned() as usize, action, 0, SET_BYTES];
+    // SAFETY: the kernel reads one sigaction of its own layout.
+    unsafe { raw::syscall(libc::SYS_rt_sigaction, arguments) };
+}
+
+/// dup3(2): what is handed over gets each of its numbers, and loses none, since it is never itself written over.
+/// Returns what the first call that failed did, 0 if none did.
+fn place_descriptor(shared: &Shared) -> c_long {
+    let from = shared.fd.cast_unsigned() as usize;
+    let handing = shared.handing;
+    let wanted = [handing.stdio, handing.stdio, handing.stderr, handing.third];
+    for (number, is_wanted) in wanted.into_iter().enumerate() {
+        if is_wanted {
+            let (call, arguments) = if number == from {
+                // dup3(2) would refuse; all that is missing is to stay open.
+                (libc::SYS_fcntl, [from, F_SETFD, 0, 0])
+            } else {
+                (libc::SYS_dup3, [from, number, 0, 0])
+            };
+            // SAFETY: the call takes no pointer. The child's descriptor table is its own.
+            let returned = unsafe { raw::syscall(call, arguments) };
+            if returned < 0 {
+                return returned;
+            }
+        }
+    }
+    0
+}
+
+/// getpid(2), as digits where LISTEN_PID's value is to stand.
+fn complete_listen_pid(shared: &Shared) {
+    if shared.listen_pid.is_null() {
+        return;
+    }
+    // SAFETY: the call takes no pointer.
+    let pid = unsafe { raw::syscall(libc::SYS_getpid, [0; 4]) };
+    let mut digits = [0; PID_DIGITS];
+    let mut rest = pid.cast_unsigned();
+    let mut count = 0;
+    for digit in &mut digits {
+        *digit = b'0' + (rest % 10) as u8;
+        rest /= 10;
+        count += 1;
+        if rest == 0 {
+            break;
+        }
+    }
+    let mut to = shared.listen_pid;
+    for digit in digits.into_iter().take(count).rev() {
+        // SAFETY: PID_DIGITS bytes may be written there, and no more than that are.
+        unsafe { to.write(digit) };
+        to = to.wrapping_add(1);
+    }
+    // SAFETY: a NUL may stand behind the last of them.
+    unsafe { to.write(0) };
+}

@@ -1,0 +1,230 @@
+//! Spawning without waiting: a child starts on one of a few slots of our memory and leaves it by execve(2), while skd
+//! goes on.
+//!
+//! A child is made by clone(2) with CLONE_VM and without CLONE_VFORK: no page table is copied, and skd is not suspended
+//! until the child has become PROG. All that the child touches until then belongs to its slot: stack, pointers, the
+//! connection's own environment, the number of the connection, an errno to report. The kernel clears the slot's thread
+//! id when the child's use of our memory ends, by exec or exit (CLONE_CHILD_CLEARTID): the slot is free again, and no
+//! call is needed to learn it. A child that is stopped or slow on its way holds its slot and nothing else. What kills all
+//! that share a memory kills skd with such a child: the out-of-memory killer, and before Linux 5.16 a core dump.
+
+mod child;
+#[cfg(test)]
+mod handed;
+mod slot;
+
+use crate::sys::errno::Errno;
+use crate::sys::limits::FileLimit;
+use crate::sys::program::Program;
+use crate::sys::signal::Signals;
+use slot::Slot;
+use std::mem::ManuallyDrop;
+use std::os::fd::{AsRawFd, BorrowedFd};
+use std::rc::Rc;
+use std::time::Duration;
+
+/// How many children may be on their way to execve at once. More would help only if exec took longer than accepting a
+/// handful of connections on every core.
+const SLOTS: usize = 8;
+
+/// On which of its descriptors a child finds what it is handed. The others of 0, 1 and 2 are skd's own, and nothing
+/// else is open in a child.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub(crate) struct Handing {
+    /// On 0 and 1.
+    pub(crate) stdio: bool,
+    /// On 2.
+    pub(crate) stderr: bool,
+    /// On 3, the first descriptor of sd_listen_fds(3); LISTEN_PID, the child's own pid, is in its environment then.
+    /// LISTEN_FDS and LISTEN_FDNAMES belong to the connection's own strings.
+    pub(crate) third: bool,
+}
+
+/// The slots, and the failures that have not been asked for yet.
+pub(crate) struct Spawner {
+    /// Never freed: a child may still be on its way to execve when skd ends, and reads its slot until then.
+    slots: ManuallyDrop<Vec<Slot>>,
+    /// Which slot to look at first: the one after the last used.
+    turn: usize,
+    /// What a child is to find.
+    signals: Signals,
+    /// A child's limit of descriptors, where ours is another.
+    files: Option<FileLimit>,
+    /// Failed execs whose slot was used again before their end was seen.
+    failures: Vec<(i32, Errno)>,
+}
+
+/// A slot that nobody uses, ready to be filled in.
+pub(crate) struct Vacancy<'a> {
+    slot: &'a mut Slot,
+    signals: Signals,
+    files: Option<FileLimit>,
+}
+
+impl Spawner {
+    /// `signals` are what a child is to find, `files` its limit of descriptors where ours is another.
+    ///
+    /// # Errors
+    /// ENOMEM.
+    pub(crate) fn new(signals: Signals, files: Option<FileLimit>) -> Result<Self, Errno> {
+        let slots = (0..SLOTS)
+            .map(|_| Slot::new())
+            .collect::<Result<Vec<_>, _>>()?;
+        Ok(Self {
+            slots: ManuallyDrop::new(slots),
+            turn: 0,
+            signals,
+            files,
+            failures: Vec::new(),
+        })
+    }
+
+    /// Whether a slot is free. If none is, waits for one, but not longer than `patience`.
+    pub(crate) fn has_vacancy(&self, patience: Duration) -> bool {
+        if self.free_slot().is_none() {
+            Self::wait(self.slots.iter(), patience);
+        }
+        self.free_slot().is_some()
+    }
+
+    /// A free slot, if there is one.
+    pub(crate) fn vacancy(&mut self) -> Option<Vacancy<'_>> {
+        let place = self.free_slot()?;
+        self.turn = (place + 1) % SLOTS;
+        self.keep_failure(place);
+        let slot = self.slots.get_mut(place)?;
+        slot.strings.clear();
+        Some(Vacancy {
+            slot,
+            signals: self.signals,
+            files: self.files,
+        })
+    }
+
+    /// Waits until the child `pid` has become PROG or has ended.
+    pub(crate) fn wait_for_exec(&self, pid: i32) {
+        let Some(slot) = self.slots.iter().find(|slot| slot.pid == pid) else {
+            return;
+        };
+        while slot.in_use() != 0 {
+            Self::wait(std::iter::once(slot), Duration::from_millis(100));
+        }
+    }
+
+    fn free_slot(&self) -> Option<usize> {
+        let order = (self.turn..SLOTS).chain(0..self.turn);
+        order.into_iter().find(|place| {
+            self.slots
+                .get(*place)
+                .is_some_and(|slot| slot.in_use() == 0)
+        })
+    }
+
+    /// A failed exec in the slot is remembered until its child is reaped. No more are kept than there are children.
+    fn keep_failure(&mut self, place: usize) {
+        let Some(slot) = self.slots.get_mut(place) else {
+            return;
+        };
+        let pid = std::mem::take(&mut slot.pid);
+        if let Some(errno) = slot.take_failure() {
+            self.failures.push((pid, errno));
+        }
+    }
+
+    /// Why the child `pid`, which has just been reaped, did not become PROG; `None` if it did.
+    pub(crate) fn failure_of(&mut self, pid: i32) -> Option<Errno> {
+        for slot in self.slots.iter_mut() {
+            if slot.pid == pid {
+                slot.pid = 0;
+                return slot.take_failure();
+            }
+        }
+        let place = self
+            .failures
+            .iter()
+            .position(|(failed, _)| *failed == pid)?;
+        Some(self.failures.swap_remove(place).1)
+    }
+
+    /// futex_waitv(2) on the thread ids of slots in use: until one is cleared, or `patience` has passed. If one is free
+    /// already, there is nothing to wait for.
+    fn wait<'a>(slots: impl Iterator<Item = &'a Slot>, patience: Duration) {
+        // SAFETY: futex_waitv is numbers, for which all zeros is a value.
+        let mut waits: [libc::futex_waitv; SLOTS] = unsafe { std::mem::zeroed() };
+        let mut count = 0;
+        for (wait, slot) in waits.iter_mut().zip(slots) {
+            *wait = slot.as_futex();
+            if wait.val == 0 {
+                return;
+            }
+            count += 1;
+        }
+        let deadline = after(patience);
+        let flags = 0;
+        // SAFETY: the kernel reads `count` entries and one timespec, which outlive the call; the words that the entries
+        // name belong to slots, which live longer.
+        let woken = unsafe {
+            libc::syscall(
+                libc::SYS_futex_waitv,
+                waits.as_ptr(),
+                count,
+                flags,
+                &raw const deadline,
+                libc::CLOCK_MONOTONIC,
+            )
+        };
+        if woken == -1 && Errno::last() == Errno(libc::ENOSYS) {
+            // Before Linux 5.16: look again in a while.
+            std::thread::sleep(patience.min(Duration::from_millis(1)));
+        }
+    }
+}
+
+/// The monotonic clock's time when `span` will have passed.
+fn after(span: Duration) -> libc::timespec {
+    let mut now = libc::timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
+    // SAFETY: the call writes one timespec into `now`.
+    unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &raw mut now) };
+    let nanos = now.tv_nsec + libc::c_long::from(span.subsec_nanos().cast_signed());
+    let secs = now.tv_sec + libc::time_t::try_from(span.as_secs()).unwrap_or(0);
+    libc::timespec {
+        tv_sec: secs + nanos / 1_000_000_000,
+        tv_nsec: nanos % 1_000_000_000,
+    }
+}
+
+impl Vacancy<'_> {
+    /// Where the connection's own environment goes: `NAME=VALUE`, each ended by NUL.
+    pub(crate) fn strings(&mut self) -> &mut Vec<u8> {
+        &mut self.slot.strings
+    }
+
+    /// Starts `program` with `fd` where `handing` says. `fd` must be close-on-exec, as all that skd has open above 2 is:
+    /// the child has it under no other number than those.
+    ///
+    /// Returns the pid; whether PROG could be executed shows later, `Spawner::failure_of`.
+    ///
+    /// # Errors
+    /// EAGAIN, ENOMEM: no process could be had.
+    pub(crate) fn spawn(
+        self,
+        program: &Rc<Program>,
+        fd: BorrowedFd<'_>,
+        handing: Handing,
+    ) -> Result<i32, Errno> {
+        let what = (fd.as_raw_fd(), handing);
+        self.slot.start(program, what, (self.signals, self.files))
+    }
+
+    /// The same with the standard descriptors as they are.
+    ///
+    /// # Errors
+    /// EAGAIN, ENOMEM: no process could be had.
+    pub(crate) fn spawn_plain(self, program: &Rc<Program>) -> Result<i32, Errno> {
+        let what = (-1, Handing::default());
+        self.slot.start(program, what, (self.signals, self.files))
+    }
+}
