@@ -220,8 +220,8 @@ fn as_the_first_process_of_a_pid_namespace_skd_reaps_orphans() {
     }
     let folder = Folder::new();
     let path = folder.path("socket");
-    // It leaves an orphan behind, which ends when its client is gone.
-    let script = "cat >/dev/null <&0 & echo $!";
+    // It leaves an orphan behind, which ends when its client is gone. In the background 0 would be /dev/null.
+    let script = "exec 3<&0; cat >/dev/null <&3 & echo $!";
     let skd = Skd::new("-v -l")
         .word(&path)
         .word("sh")
