@@ -7,10 +7,11 @@ use crate::daemon::privileges::PrivilegeDrop;
 use crate::daemon::words::Words;
 use crate::launch::prog::Prog;
 use crate::launch::scrub::{Scrub, scrubbed};
-use crate::listen::{self, Connection, Listener, ReadyFd};
+use crate::listen::{self, Connection, Listener, Listeners, ReadyFd};
+use crate::model::address::{Named, Style};
 use crate::model::error::Fatal;
 use crate::model::manager::Manager;
-use crate::model::service::{Run, Service};
+use crate::model::service::{Mode, Run, Service};
 use crate::report::log::Log;
 use crate::serve;
 use crate::serve::notices::Notices;
@@ -34,8 +35,37 @@ pub(crate) struct Start<'a> {
 }
 
 impl Start<'_> {
-    /// Binds what is named, and serves until a signal ends it.
-    pub(crate) fn with_sockets(self, inherited: Vec<Listener>) -> Result<u8, Fatal> {
+    /// Binds what is named, and serves until there is a reason to end, or becomes PROG with all of it.
+    pub(crate) fn with_sockets(mut self, inherited: Vec<Listener>) -> Result<u8, Fatal> {
+        let run = &self.run;
+        fits(run, &inherited)?;
+        let drop = PrivilegeDrop::of(&run.daemon.privileges, self.environment)?;
+        let (prepared, options) = listen::prepare(run, &inherited)?;
+        if run.check {
+            return check(&run.service, &drop, self.environment);
+        }
+        if let Some(code) = background(run, self.caller)? {
+            return Ok(code);
+        }
+        // From here on a signal waits until it can be obeyed, so that none leaves a file behind.
+        signal::block(signal::SERVING).map_err(|errno| Fatal::unable("block signals", errno))?;
+        let pidfile = pidfile(run)?;
+        for listener in &inherited {
+            self.log.note(|| format!("took over {}", listener.label));
+        }
+        let listeners = listen::make(run, prepared, &options, inherited)?;
+        match run.service.mode {
+            Mode::Connections | Mode::Listeners => self.serve(listeners, &drop, pidfile),
+            Mode::Exec => self.become_with(&listeners, &drop, pidfile.as_ref()),
+        }
+    }
+
+    fn serve(
+        self,
+        listeners: Listeners,
+        drop: &PrivilegeDrop,
+        pidfile: Option<PidFile>,
+    ) -> Result<u8, Fatal> {
         let Self {
             run,
             environment,
@@ -43,38 +73,15 @@ impl Start<'_> {
             caller,
             ready,
         } = self;
-        if run.daemon.supervise {
-            return Err(Fatal::usage("--supervise is for a program without sockets"));
-        }
-        let drop = PrivilegeDrop::of(&run.daemon.privileges, environment)?;
-        let (prepared, options) = listen::prepare(&run, &inherited)?;
-        if run.check {
-            return check(&run.service, &drop, environment);
-        }
-        if let Some(code) = background(&run, caller)? {
-            return Ok(code);
-        }
         let manager = Manager::of(environment, process::own_pid());
         let notices = Notices::new(&manager);
         let may_have_strangers = process::may_have_strangers();
-        // From here on a signal waits until it can be obeyed, so that none leaves a file behind.
-        signal::block(signal::SERVING).map_err(|errno| Fatal::unable("block signals", errno))?;
-        let pidfile = pidfile(&run)?;
-        for listener in &inherited {
-            log.note(|| format!("took over {}", listener.label));
-        }
-        let listeners = listen::make(&run, prepared, &options, inherited)?;
         let words = Words::prepare(run.daemon.log.as_ref(), &drop.ids, false)?;
         let null = null()?;
-        let prog = find_and_drop(&run.service, &drop, environment)?;
+        let prog = find_and_drop(&run.service, drop, environment)?;
         log.note(|| format!("found PROG at {}", prog.shown_path()));
         let journal = !run.service.stderr_to_client && words.are_inherited();
         let program = prog.ready(scrubbed(environment, Scrub::Child, journal));
-        let ports: String = listeners
-            .ports
-            .iter()
-            .map(|port| format!("{port}\n"))
-            .collect();
         let made = Made {
             service: run.service,
             program,
@@ -88,7 +95,7 @@ impl Start<'_> {
         };
         let mut server =
             Server::new(made).map_err(|errno| Fatal::unable("start serving", errno))?;
-        print(&ports)?;
+        print_ports(&listeners.ports)?;
         if run.daemon.background {
             background::detach_standard(&null, true)?;
         }
@@ -99,6 +106,38 @@ impl Start<'_> {
         caller.tell(0);
         server.run();
         Ok(0)
+    }
+
+    /// Becomes PROG with the listeners.
+    fn become_with(
+        mut self,
+        listeners: &Listeners,
+        drop: &PrivilegeDrop,
+        pidfile: Option<&PidFile>,
+    ) -> Result<u8, Fatal> {
+        let (service, listeners, ports) = (&self.run.service, &listeners.all, &listeners.ports);
+        if listeners.len() > 1 {
+            fits_several(service)?;
+        }
+        let mut words = Words::prepare(self.run.daemon.log.as_ref(), &drop.ids, true)?;
+        let null = null()?;
+        let prog = find_and_drop(service, drop, self.environment)?;
+        print_ports(ports)?;
+        if self.run.daemon.background {
+            background::detach_standard(&null, true)?;
+        }
+        if let Some(pidfile) = pidfile {
+            // Behind those that PROG gets.
+            pidfile.pass_on(3 + i32::try_from(listeners.len()).unwrap_or(i32::MAX))?;
+        }
+        let environment = scrubbed(self.environment, Scrub::Connected, words.are_inherited());
+        let before = words.begin()?;
+        tell(self.ready.take());
+        self.caller.tell_becoming();
+        let fatal = serve::binder::become_prog(&prog, environment, listeners, service.pass);
+        // What cannot be told there is told nowhere.
+        let _ = fd::replace_standard(2, before.as_fd());
+        Err(fatal)
     }
 
     /// Becomes PROG, everything else being as it is; or stays beside it and starts it again and again.
@@ -149,7 +188,7 @@ impl Start<'_> {
             return Ok(0);
         }
         if let Some(pidfile) = &pidfile {
-            pidfile.pass_on()?;
+            pidfile.pass_on(3)?;
         }
         let stderr = words.begin()?;
         signal::restore_pipe().map_err(|errno| Fatal::unable("restore SIGPIPE", errno))?;
@@ -171,7 +210,14 @@ impl Start<'_> {
             ));
         }
         let daemon = &run.daemon;
+        let mode = run.service.mode;
         let alone = [
+            (mode == Mode::Listeners, "--wait"),
+            (mode == Mode::Exec, "--exec"),
+            (run.passes, "--pass"),
+            (run.lifetime.idle_exit.is_some(), "--idle-exit"),
+            (run.lifetime.drain.is_some(), "--drain"),
+            (daemon.fd_store, "--fdstore"),
             (daemon.background, "--background"),
             (daemon.supervise, "--supervise"),
             (daemon.pidfile.is_some(), "--pidfile"),
@@ -205,6 +251,40 @@ impl Start<'_> {
         let _ = fd::replace_standard(2, before.as_fd());
         Err(fatal)
     }
+}
+
+/// What the options ask of the sockets that there are.
+fn fits(run: &Run, inherited: &[Listener]) -> Result<(), Fatal> {
+    if run.daemon.supervise {
+        return Err(Fatal::usage("--supervise is for a program without sockets"));
+    }
+    // A named one may be among the inherited.
+    let least = inherited.len().max(run.named.len());
+    if run.service.mode == Mode::Exec && least > 1 {
+        fits_several(&run.service)?;
+    }
+    let is_datagram = |named: &Named| match named {
+        Named::Inet { style, .. } | Named::Unix { style, .. } => *style == Style::Datagram,
+    };
+    let is_lent = run.service.mode != Mode::Connections
+        || run.named.iter().any(is_datagram)
+        || inherited
+            .iter()
+            .any(|it| matches!(it.style, Style::Datagram | Style::Readable));
+    if run.passes && !is_lent {
+        let text = "--pass is for programs that get a listener: -w, -E and datagram sockets";
+        return Err(Fatal::usage(text));
+    }
+    Ok(())
+}
+
+/// Several listeners have no room on descriptors 0 and 1.
+fn fits_several(service: &Service) -> Result<(), Fatal> {
+    if service.pass.stdio {
+        let text = "--exec with several listeners needs --pass listen-fds";
+        return Err(Fatal::usage(text));
+    }
+    Ok(())
 }
 
 /// `--check`: everything that is left to be read.
@@ -264,6 +344,15 @@ fn find_and_drop(
 fn find(service: &Service, environment: &[(OsString, OsString)]) -> Result<Prog, Fatal> {
     let path = environment.iter().find(|(name, _)| name == "PATH");
     Prog::find(&service.words, path.map(|(_, value)| value.as_os_str()))
+}
+
+fn print_ports(ports: &[u16]) -> Result<(), Fatal> {
+    print(
+        &ports
+            .iter()
+            .map(|port| format!("{port}\n"))
+            .collect::<String>(),
+    )
 }
 
 /// Writes to stdout, at once.

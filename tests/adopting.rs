@@ -60,10 +60,8 @@ fn a_descriptor_that_is_not_open_is_fatal_and_named() {
 
 /// What cannot be served, and what it is called.
 fn useless(folder: &Folder) -> Vec<(OwnedFd, &'static str)> {
-    use AddressFamily::{Inet, Netlink, Unix};
+    use AddressFamily::{Inet, Unix};
     const FILE: &str = "a file or folder, no socket";
-    const DEVICE: &str = "a device or the like, no socket";
-    const OTHER: &str = "a socket of a kind that skd does not serve";
     const STREAM: &str = "a stream socket that neither listens nor is connected";
     const DATAGRAM: &str = "a datagram socket that is not bound";
     let tcp = raw_socket(Inet, SockType::Stream);
@@ -71,14 +69,9 @@ fn useless(folder: &Folder) -> Vec<(OwnedFd, &'static str)> {
     let unix = raw_socket(Unix, SockType::Stream);
     let path = UnixAddr::new(folder.path("bound").as_str()).unwrap();
     bind(unix.as_raw_fd(), &path).unwrap();
-    let (reader, writer) = nix::unistd::pipe().unwrap();
     vec![
         (File::create(folder.path("file")).unwrap().into(), FILE),
         (File::open(folder.path("")).unwrap().into(), FILE),
-        (reader, "a FIFO, no socket"),
-        (writer, "a FIFO, no socket"),
-        (File::open("/dev/null").unwrap().into(), DEVICE),
-        (raw_socket(Netlink, SockType::Raw), OTHER),
         (raw_socket(Inet, SockType::Stream), STREAM),
         (tcp, STREAM),
         (raw_socket(Unix, SockType::Stream), STREAM),
@@ -105,6 +98,22 @@ fn what_cannot_be_served_is_fatal_and_named() {
             let line = format!("fatal: unable to adopt {called}: it is {what}");
             fails(skd, 111, &line);
         }
+    }
+}
+
+#[test]
+fn what_cannot_be_waited_for_or_read_is_fatal_and_named() {
+    let (_reader, writer) = nix::unistd::pipe().unwrap();
+    let useless: [(OwnedFd, &str); 2] = [
+        (writer, "it is not open for reading"),
+        (
+            File::open("/dev/null").unwrap().into(),
+            "it is always ready, nobody can wait for it",
+        ),
+    ];
+    for (fd, why) in useless {
+        let line = format!("fatal: unable to adopt descriptor 7: {why}");
+        fails(Skd::new("--adopt fd:7 cat").descriptor(7, fd), 111, &line);
     }
 }
 
@@ -280,8 +289,9 @@ fn what_is_no_socket_in_a_dump_of_s6_is_skipped_unless_named() {
         skd.descriptor(200, file.try_clone().unwrap())
     };
     let refused = "fatal: unable to adopt descriptor";
-    let line = format!("{refused} 9 \"pipe\": it is a FIFO, no socket");
-    fails(start("s6:pipe"), 111, &line);
+    let pipe = start("s6:pipe").start();
+    assert_eq!(pipe.seen, ["skd: info: listen fifo:descriptor 9 \"pipe\""]);
+    pipe.stop();
     let line = format!("{refused} 200 \"file\": it is a file or folder, no socket");
     fails(start("s6:file"), 111, &line);
     let (one, all) = (start("s6:web").start(), start("s6").start());

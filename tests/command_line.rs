@@ -11,7 +11,7 @@ use std::os::unix::net::{UnixListener, UnixStream};
 /// Options of later versions: refused as unknown, never accepted and ignored.
 const LATER: &str = "\
     --vsock --reuse-port --freebind --bind-to-device --keepalive --defer-accept \
-    --mptcp -w --wait -E --exec --pass -C --max-per-source -r \
+    --mptcp -C --max-per-source -r \
     --refuse --rate --rate-per-source --allow --deny --rules --proxy-from --proxy-timeout --resolve \
     --ident --lookup-timeout --check-peer --log-format --metrics --inetd-conf --completion";
 

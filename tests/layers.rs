@@ -29,6 +29,7 @@ const PURE: &[&str] = &[
     "launch/environ.rs",
     "launch/scrub.rs",
     "launch/plan.rs",
+    "launch/variables.rs",
     "listen/inherit.rs",
     "report/line.rs",
     "report/repeats.rs",

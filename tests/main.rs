@@ -9,6 +9,7 @@
 
 mod adopting;
 mod background;
+mod binding;
 mod child;
 mod chroot;
 mod command_line;
@@ -17,6 +18,7 @@ mod environ;
 mod inherited;
 mod kit;
 mod layers;
+mod lending;
 mod logfile;
 mod logger;
 mod making;
@@ -25,6 +27,7 @@ mod messages;
 mod notify;
 mod pidfile;
 mod privileges;
+mod readable;
 mod reaping;
 mod serving;
 mod signals;

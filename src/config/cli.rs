@@ -246,7 +246,7 @@ mod tests {
             (&["--bogus", "cat"], "there is no option \"--bogus\""),
             (&["-Z", "cat"], "there is no option \"-Z\""),
             (&["-vZ", "cat"], "there is no option \"-Z\""),
-            (&["-w", "cat"], "there is no option \"-w\""),
+            (&["-F", "cat"], "there is no option \"-F\""),
             (&["--verb", "cat"], "there is no option \"--verb\""),
             (&["--bo\ngus"], "there is no option \"--bo?gus\""),
             (&["-t"], "--tcp: a value is missing"),

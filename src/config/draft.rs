@@ -1,7 +1,7 @@
 //! Turns options as typed into what they mean together, and refuses what makes no sense.
 
 use crate::config::cli::{ADOPT_STDIN, PROG};
-use crate::config::{addr, number, process, sockets};
+use crate::config::{addr, number, passing, process, sockets};
 use crate::model::address::Family;
 use crate::model::error::Fatal;
 use crate::model::service::{Adopt, Level, Lifetime, Making, Proto, Run, Service};
@@ -25,7 +25,10 @@ const MOST_SECS: u64 = 31_536_000;
 pub(crate) fn meant(typed: &ArgMatches) -> Result<Run, Fatal> {
     let family = family(typed)?;
     let adopt = adopted(typed)?;
+    passing::exclude(typed)?;
     let service = Service {
+        mode: passing::mode(typed),
+        pass: passing::pass(typed)?,
         words: program(typed)?,
         max_connections: max_connections(typed)?,
         stderr_to_client: given(typed, "stderr-to-client"),
@@ -49,6 +52,7 @@ pub(crate) fn meant(typed: &ArgMatches) -> Result<Run, Fatal> {
         },
         daemon: process::daemon(typed)?,
         check: given(typed, "check"),
+        passes: value(typed, "pass").is_some(),
         needs_socket: needs_socket(typed),
     })
 }
@@ -187,6 +191,7 @@ fn needs_socket(typed: &ArgMatches) -> Option<&'static str> {
         ("owner", "--owner"),
         ("max-connections", "--max-connections"),
         ("proto", "--proto"),
+        ("pass", "--pass"),
         ("idle-exit", "--idle-exit"),
         ("drain", "--drain"),
     ];
@@ -201,6 +206,8 @@ fn needs_socket(typed: &ArgMatches) -> Option<&'static str> {
         ("stderr-to-client", "--stderr-to-client"),
         ("tcp6", "--tcp6"),
         ("fdstore", "--fdstore"),
+        ("wait", "--wait"),
+        ("exec", "--exec"),
     ];
     let values = VALUES
         .iter()

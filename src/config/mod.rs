@@ -7,6 +7,7 @@ mod draft;
 mod logspec;
 mod number;
 mod options;
+mod passing;
 mod process;
 mod sockets;
 

@@ -106,6 +106,24 @@ pub(super) const SECTIONS: &[(&str, &[Spec])] = &[
                 "children at once; more clients wait [no limit]",
             ),
             spec(
+                'w',
+                "wait",
+                Nothing,
+                "start PROG with the listener when a client waits",
+            ),
+            spec(
+                'E',
+                "exec",
+                Nothing,
+                "become PROG at once, with the listeners",
+            ),
+            spec(
+                NONE,
+                "pass",
+                One("HOW"),
+                "a listener is passed by stdin, listen-fds, both",
+            ),
+            spec(
                 'e',
                 "stderr-to-client",
                 Nothing,

@@ -73,12 +73,13 @@ impl PidFile {
         Err(Fatal::unable(deed, "others keep changing it"))
     }
 
-    /// For a program that takes our place: it inherits the lock. The file stays, since nothing is dropped then.
+    /// For a program that takes our place: it inherits the lock, on a descriptor from `least` up. The file stays, since
+    /// nothing is dropped then.
     ///
     /// # Errors
     /// 111.
-    pub(crate) fn pass_on(&self) -> Result<(), Fatal> {
-        fd::set_cloexec(self.file.file(), false)
+    pub(crate) fn pass_on(&self, least: i32) -> Result<(), Fatal> {
+        fd::copy_to_inherit(self.file.file(), least)
             .map_err(|errno| Fatal::unable("pass on the pid file", errno))
     }
 

@@ -1,9 +1,9 @@
 //! What a connection adds to the child's environment; pure.
 
-use crate::model::address::UnixName;
+use crate::launch::variables::Variables;
+use crate::model::address::{Place, UnixName};
 use crate::model::peer::Credentials;
 use crate::model::service::Proto;
-use std::io::Write;
 use std::net::{IpAddr, SocketAddr};
 use std::os::unix::ffi::OsStrExt;
 
@@ -40,34 +40,19 @@ pub(crate) enum Facts<'a> {
         local: Option<&'a UnixName>,
         remote: Option<&'a UnixName>,
     },
+    /// A listener that a program has to itself: what its connections will have in common.
+    Listener(&'a Place),
 }
 
 /// Appends the connection's variables to `out`, as `NAME=VALUE` each ended by NUL. Nothing is allocated while `out`
 /// has room.
 pub(crate) fn describe(facts: &Facts<'_>, proto: &Proto, out: &mut Vec<u8>) {
-    let is_tcp6 = proto.tcp6
-        && matches!(
-            facts,
-            Facts::Tcp {
-                remote: SocketAddr::V6(_),
-                ..
-            }
-        );
-    let name = match facts {
-        Facts::Tcp { .. } if is_tcp6 => "TCP6",
-        Facts::Tcp { .. } => "TCP",
-        Facts::Unix { .. } | Facts::UnixDatagram { .. } => "UNIX",
-        Facts::Vsock { .. } => "VSOCK",
-        Facts::Udp { .. } => "UDP",
+    let Some(name) = name_of(facts, proto.tcp6) else {
+        return;
     };
     let mut out = Variables(out);
-    out.bytes(
-        "PROTO",
-        proto
-            .name
-            .as_ref()
-            .map_or(name.as_bytes(), |name| name.as_bytes()),
-    );
+    let given = proto.name.as_ref().map(|name| name.as_bytes());
+    out.bytes("PROTO", given.unwrap_or(name.as_bytes()));
     match facts {
         Facts::Tcp {
             local,
@@ -112,11 +97,43 @@ pub(crate) fn describe(facts: &Facts<'_>, proto: &Proto, out: &mut Vec<u8>) {
             out.name("UNIXLOCALPATH", *local);
             out.name("UNIXREMOTEPATH", *remote);
         }
+        Facts::Listener(place) => out.listener(place),
     }
 }
 
-/// Variables being written one behind the other.
-struct Variables<'a>(&'a mut Vec<u8>);
+/// The value of PROTO; what is no socket that anybody connects to has none.
+fn name_of(facts: &Facts<'_>, tcp6: bool) -> Option<&'static str> {
+    let tcp = |address: &SocketAddr| {
+        if tcp6 && address.is_ipv6() {
+            "TCP6"
+        } else {
+            "TCP"
+        }
+    };
+    Some(match facts {
+        Facts::Tcp { remote, .. } => tcp(remote),
+        Facts::Unix { .. } | Facts::UnixDatagram { .. } => "UNIX",
+        Facts::Vsock { .. } => "VSOCK",
+        Facts::Udp { .. } => "UDP",
+        Facts::Listener(Place::Inet(address)) => tcp(address),
+        Facts::Listener(Place::Unix(_)) => "UNIX",
+        Facts::Listener(Place::Vsock { .. }) => "VSOCK",
+        Facts::Listener(Place::Readable { .. }) => return None,
+    })
+}
+
+/// What a program that gets listeners from descriptor 3 on is told of them, besides LISTEN_PID; `names` are those of
+/// LISTEN_FDNAMES, joined.
+pub(crate) fn describe_passed(count: u32, names: &[u8], out: &mut Vec<u8>) {
+    let mut out = Variables(out);
+    out.number("LISTEN_FDS", count);
+    out.bytes("LISTEN_FDNAMES", names);
+}
+
+/// LISTEN_PID, where it is known before the program is started: it takes the place of the process `pid`.
+pub(crate) fn describe_receiver(pid: i32, out: &mut Vec<u8>) {
+    Variables(out).number("LISTEN_PID", pid.cast_unsigned());
+}
 
 impl Variables<'_> {
     fn tcp(
@@ -174,40 +191,36 @@ impl Variables<'_> {
         self.number("IPCCONNNUM", number);
     }
 
-    fn address(&mut self, ip_name: &str, port_name: &str, address: SocketAddr) {
-        self.ip(ip_name, address.ip());
-        self.number(port_name, u32::from(address.port()));
-    }
-
-    /// RFC 5952 text for IPv6, which is how the standard library shows it: no brackets, no scope.
-    fn ip(&mut self, name: &str, ip: IpAddr) {
-        // Writing to a vector cannot fail.
-        let _ = write!(self.0, "{name}={ip}\0");
-    }
-
-    fn number(&mut self, name: &str, number: u32) {
-        // Writing to a vector cannot fail.
-        let _ = write!(self.0, "{name}={number}\0");
-    }
-
-    fn name(&mut self, name: &str, value: Option<&UnixName>) {
-        if let Some(value) = value {
-            self.begin(name);
-            value.show(self.0);
-            self.0.push(0);
+    /// An address of every host, and any CID, are no address of a connection.
+    fn listener(&mut self, place: &Place) {
+        match place {
+            Place::Inet(local) => {
+                let families: &[[&str; 2]] = match local {
+                    SocketAddr::V4(_) => &[["TCPLOCALIP", "TCPLOCALPORT"]],
+                    SocketAddr::V6(_) => &[
+                        ["TCPLOCALIP", "TCPLOCALPORT"],
+                        ["TCP6LOCALIP", "TCP6LOCALPORT"],
+                    ],
+                };
+                for [ip, port] in families {
+                    if !place.is_wildcard() {
+                        self.ip(ip, local.ip());
+                    }
+                    self.number(port, u32::from(local.port()));
+                }
+            }
+            Place::Unix(local) => {
+                self.name("UNIXLOCALPATH", local.as_ref());
+                self.name("IPCLOCALPATH", local.as_ref());
+            }
+            Place::Vsock { cid, port } => {
+                if !place.is_wildcard() {
+                    self.number("VSOCKLOCALCID", *cid);
+                }
+                self.number("VSOCKLOCALPORT", *port);
+            }
+            Place::Readable { .. } => {}
         }
-    }
-
-    /// A value never holds a NUL: it would end the string there.
-    fn bytes(&mut self, name: &str, value: &[u8]) {
-        self.begin(name);
-        self.0.extend_from_slice(value);
-        self.0.push(0);
-    }
-
-    fn begin(&mut self, name: &str) {
-        self.0.extend_from_slice(name.as_bytes());
-        self.0.push(b'=');
     }
 }
 
@@ -360,5 +373,59 @@ mod tests {
             remote: Some(&local),
         };
         assert_eq!(plain(&named), "PROTO=UNIX UNIXREMOTEPATH=/run/log");
+    }
+
+    #[test]
+    fn a_listener_has_what_its_connections_have_in_common() {
+        let inet = |text: &str| Place::Inet(text.parse().unwrap());
+        let readable = Place::Readable {
+            kind: "fifo",
+            name: (*b"/run/x").into(),
+        };
+        let table = [
+            (
+                inet("192.0.2.1:25"),
+                "PROTO=TCP TCPLOCALIP=192.0.2.1 TCPLOCALPORT=25",
+            ),
+            (inet("0.0.0.0:25"), "PROTO=TCP TCPLOCALPORT=25"),
+            (
+                inet("[2001:db8::1]:25"),
+                "PROTO=TCP6 TCPLOCALIP=2001:db8::1 TCPLOCALPORT=25 TCP6LOCALIP=2001:db8::1 TCP6LOCALPORT=25",
+            ),
+            (
+                inet("[::]:25"),
+                "PROTO=TCP6 TCPLOCALPORT=25 TCP6LOCALPORT=25",
+            ),
+            (
+                Place::Unix(UnixName::from_sun_path(b"/run/x")),
+                "PROTO=UNIX UNIXLOCALPATH=/run/x IPCLOCALPATH=/run/x",
+            ),
+            (Place::Unix(None), "PROTO=UNIX"),
+            (
+                Place::Vsock { cid: 3, port: 25 },
+                "PROTO=VSOCK VSOCKLOCALCID=3 VSOCKLOCALPORT=25",
+            ),
+            (
+                Place::Vsock {
+                    cid: u32::MAX,
+                    port: 25,
+                },
+                "PROTO=VSOCK VSOCKLOCALPORT=25",
+            ),
+        ];
+        let tcp6 = Proto {
+            name: None,
+            tcp6: true,
+        };
+        for (place, expected) in table {
+            assert_eq!(described(&Facts::Listener(&place), &tcp6), expected);
+        }
+        let mut out = Vec::new();
+        describe(&Facts::Listener(&readable), &tcp6, &mut out);
+        assert_eq!(out, b"");
+        describe_passed(2, b"web:unknown", &mut out);
+        describe_receiver(42, &mut out);
+        let expected = b"LISTEN_FDS=2\0LISTEN_FDNAMES=web:unknown\0LISTEN_PID=42\0";
+        assert_eq!(out, expected);
     }
 }

@@ -5,3 +5,4 @@ pub(crate) mod environ;
 mod plan;
 pub(crate) mod prog;
 pub(crate) mod scrub;
+mod variables;

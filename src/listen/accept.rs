@@ -105,7 +105,7 @@ pub(crate) fn look(listener: &Listener) -> Result<Option<Waiting>, Errno> {
         Place::Inet(_) => datagram
             .destination
             .map(|ip| unmapped(SocketAddr::new(ip, 0)).ip()),
-        Place::Unix(_) | Place::Vsock { .. } => None,
+        Place::Unix(_) | Place::Vsock { .. } | Place::Readable { .. } => None,
     };
     Ok(Some(Waiting {
         sender,

@@ -9,6 +9,7 @@ use crate::model::peer::{Credentials, Peer};
 use crate::sys::env;
 use crate::sys::errno::Errno;
 use crate::sys::fd::{self, FileKind, Identity};
+use crate::sys::poll;
 use crate::sys::sockaddr::{Meaning, SockAddr};
 use crate::sys::socket::{self, PeekOptions};
 use listenfd::ListenFd;
@@ -35,7 +36,7 @@ pub(crate) fn take(
     let identities: Vec<Identity> = opened.iter().map(|opened| opened.identity).collect();
     let (mut listeners, mut connections) = (Vec::new(), Vec::new());
     for Opened { taking, fd, .. } in opened {
-        match served(fd) {
+        match served(fd, taking) {
             Ok(Served::Listener(listener)) => listeners.push(Listener {
                 origin: Origin::Adopted {
                     name: taking.name.clone(),
@@ -110,9 +111,11 @@ fn open_all(
     // Two descriptors of one socket, as systemd's StandardInput=fd:NAME gives, are one listener.
     let mut seen = Vec::new();
     opened.retain(|(_, open)| {
-        let is_new = !seen.contains(&open.identity);
+        // Eventfds and the like share one inode, all of them.
+        let is_one_file = !matches!(fd::kind(&open.fd), Ok(FileKind::Other));
+        let is_known = is_one_file && seen.contains(&open.identity);
         seen.push(open.identity);
-        is_new
+        !is_known
     });
     let opened: Vec<Opened<'_>> = opened.into_iter().map(|(_, opened)| opened).collect();
     let ready = take_ready(true)?.or(high_ready);
@@ -168,6 +171,7 @@ enum Served {
 enum Useless {
     NoSocket(&'static str),
     Socket(&'static str),
+    Other(&'static str),
     System(Errno),
 }
 
@@ -182,18 +186,52 @@ impl std::fmt::Display for Useless {
         match self {
             Self::NoSocket(what) => write!(out, "it is {what}, no socket"),
             Self::Socket(what) => write!(out, "it is {what}"),
+            Self::Other(what) => out.write_str(what),
             Self::System(errno) => write!(out, "{errno}"),
         }
     }
 }
 
-fn served(fd: OwnedFd) -> Result<Served, Useless> {
-    match fd::kind(&fd)? {
-        FileKind::Socket => {}
-        FileKind::Fifo => return Err(Useless::NoSocket("a FIFO")),
+fn served(fd: OwnedFd, taking: &Taking) -> Result<Served, Useless> {
+    let kind = match fd::kind(&fd)? {
+        FileKind::Socket => return served_socket(fd, taking),
         FileKind::Storage => return Err(Useless::NoSocket("a file or folder")),
-        FileKind::Other => return Err(Useless::NoSocket("a device or the like")),
+        FileKind::Fifo if taking.may_be_foreign => return Err(Useless::NoSocket("a FIFO")),
+        _ if taking.may_be_foreign => return Err(Useless::NoSocket("a device or the like")),
+        FileKind::Fifo => "fifo",
+        FileKind::MessageQueue => "mqueue",
+        FileKind::Other => "file",
+    };
+    readable(fd, kind, taking)
+}
+
+/// Something that PROG is started for when it can be read from.
+fn readable(fd: OwnedFd, kind: &'static str, taking: &Taking) -> Result<Served, Useless> {
+    if !fd::can_be_read(&fd)? {
+        return Err(Useless::Other("it is not open for reading"));
     }
+    if !poll::can_wait_for(&fd) {
+        return Err(Useless::Other("it is always ready, nobody can wait for it"));
+    }
+    let name = fd::path_of(&fd).unwrap_or_else(|| taking.called.clone().into_bytes());
+    let place = Place::Readable {
+        kind,
+        name: name.into(),
+    };
+    Ok(Served::Listener(Listener {
+        style: Style::Readable,
+        label: Label::new(Style::Readable, &place),
+        has_many_addresses: false,
+        is_v6_only: false,
+        place,
+        file: None,
+        peeking: None,
+        origin: Origin::Ours,
+        socket: fd,
+    }))
+}
+
+fn served_socket(fd: OwnedFd, taking: &Taking) -> Result<Served, Useless> {
     let (domain, style, is_listening) = socket::nature(&fd)?;
     let style = match (style, domain) {
         (
@@ -204,6 +242,9 @@ fn served(fd: OwnedFd) -> Result<Served, Useless> {
         (socket::SOCK_DGRAM, socket::AF_INET | socket::AF_INET6 | socket::AF_UNIX) => {
             Style::Datagram
         }
+        (_, socket::AF_NETLINK) => return readable(fd, "netlink", taking),
+        (_, socket::AF_PACKET) => return readable(fd, "packet", taking),
+        (socket::SOCK_RAW, _) => return readable(fd, "raw", taking),
         _ => {
             return Err(Useless::Socket(
                 "a socket of a kind that skd does not serve",
@@ -294,7 +335,7 @@ pub(crate) fn peer_of(remote: &Place, socket: &OwnedFd) -> Peer {
             cid: *cid,
             port: *port,
         },
-        Place::Unix(_) => Peer::Unix(
+        Place::Unix(_) | Place::Readable { .. } => Peer::Unix(
             socket::peer_credentials(socket)
                 .ok()
                 .map(|(pid, uid, gid)| Credentials { pid, uid, gid }),

@@ -277,7 +277,7 @@ fn unix(options: &BindOptions, style: Style, name: UnixName) -> Result<Listener,
     let unable = |reason: &dyn std::fmt::Display| Fatal::unable(format!("bind {label}"), reason);
     let made = socket::make(socket::AF_UNIX, socket_type(style)).map_err(|errno| unable(&errno))?;
     let listen = || match style {
-        Style::Datagram => Ok(()),
+        Style::Datagram | Style::Readable => Ok(()),
         Style::Stream | Style::SeqPacket => socket::listen(&made, options.backlog),
     };
     let file = match &place {
@@ -293,7 +293,7 @@ fn unix(options: &BindOptions, style: Style, name: UnixName) -> Result<Listener,
                 .map_err(|errno| unable(&errno))?;
             None
         }
-        Place::Unix(None) | Place::Inet(_) | Place::Vsock { .. } => None,
+        Place::Unix(None) | Place::Inet(_) | Place::Vsock { .. } | Place::Readable { .. } => None,
     };
     let listener = adopt::listener(made, style).map_err(|errno| unable(&errno))?;
     // The path as it was typed: the kernel has the same bytes.

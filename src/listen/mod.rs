@@ -15,7 +15,7 @@ use crate::model::error::Fatal;
 use crate::model::service::Run;
 use crate::sys::process;
 use crate::sys::socket::PeekOptions;
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 pub(crate) use ready::ReadyFd;
@@ -47,6 +47,16 @@ pub(crate) enum Origin {
     Adopted {
         name: OsString,
     },
+}
+
+impl Listener {
+    /// What LISTEN_FDNAMES calls it when it is passed on.
+    pub(crate) fn name(&self) -> &OsStr {
+        match &self.origin {
+            Origin::Adopted { name } => name,
+            Origin::Ours => OsStr::new(inherit::UNNAMED),
+        }
+    }
 }
 
 impl AsFd for Listener {

@@ -193,7 +193,8 @@ fn is_live(style: Style, address: &SockAddr) -> Result<bool, Errno> {
 /// The number of a style for socket(2).
 pub(crate) fn socket_type(style: Style) -> i32 {
     match style {
-        Style::Stream => socket::SOCK_STREAM,
+        // The last is of others' making, and never asked for here.
+        Style::Stream | Style::Readable => socket::SOCK_STREAM,
         Style::Datagram => socket::SOCK_DGRAM,
         Style::SeqPacket => socket::SOCK_SEQPACKET,
     }

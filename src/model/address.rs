@@ -10,6 +10,8 @@ pub(crate) enum Style {
     Stream,
     Datagram,
     SeqPacket,
+    /// None that skd makes or talks through: a FIFO, a message queue, a netlink socket, handed over as it is.
+    Readable,
 }
 
 /// An address that the user named, to be made into a listener.
@@ -118,6 +120,11 @@ pub(crate) enum Place {
         cid: u32,
         port: u32,
     },
+    /// Something else that can be waited for: what it is, and its path, or what it was handed over as.
+    Readable {
+        kind: &'static str,
+        name: Box<[u8]>,
+    },
 }
 
 impl Place {
@@ -126,7 +133,7 @@ impl Place {
         match self {
             Self::Inet(address) => address.ip().is_unspecified(),
             Self::Vsock { cid, .. } => *cid == u32::MAX, // VMADDR_CID_ANY
-            Self::Unix(_) => false,
+            Self::Unix(_) | Self::Readable { .. } => false,
         }
     }
 
@@ -134,7 +141,7 @@ impl Place {
     pub(crate) fn inet_port(&self) -> Option<u16> {
         match self {
             Self::Inet(address) => Some(address.port()),
-            Self::Unix(_) | Self::Vsock { .. } => None,
+            Self::Unix(_) | Self::Vsock { .. } | Self::Readable { .. } => None,
         }
     }
 }
@@ -150,7 +157,7 @@ pub(crate) fn unmapped(address: SocketAddr) -> SocketAddr {
     }
 }
 
-/// A listener's name in messages: `tcp:[::]:25`, `udp:127.0.0.1:69`, `unix:/run/echo`, `vsock:3:25`.
+/// A listener's name in messages: `tcp:[::]:25`, `udp:127.0.0.1:69`, `unix:/run/echo`, `vsock:3:25`, `fifo:/run/x`.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(crate) struct Label(String);
 
@@ -169,6 +176,7 @@ impl Label {
                 },
             ) => format!("vsock:*:{port}"),
             (_, Place::Vsock { cid, port }) => format!("vsock:{cid}:{port}"),
+            (_, Place::Readable { kind, name }) => format!("{kind}:{}", harmless(name)),
         })
     }
 }
@@ -245,6 +253,14 @@ mod tests {
                 Style::Stream,
                 Place::Vsock { cid: 3, port: 25 },
                 "vsock:3:25",
+            ),
+            (
+                Style::Readable,
+                Place::Readable {
+                    kind: "fifo",
+                    name: (*b"/run/x\n").into(),
+                },
+                "fifo:/run/x?",
             ),
         ];
         for (style, place, shown) in table {

@@ -11,10 +11,10 @@ pub(crate) enum Event<'a> {
     Listen {
         listener: &'a Label,
     },
-    /// A connection was taken and a program started for it.
+    /// A program was started: for a connection that was taken, or, without a peer, for a listener that it has to itself.
     Accept {
         listener: &'a Label,
-        peer: &'a Peer,
+        peer: Option<&'a Peer>,
         pid: i32,
         count: Count,
     },
@@ -33,8 +33,8 @@ pub(crate) enum Event<'a> {
         lasted: Duration,
         count: Count,
     },
-    /// The program of a datagram has ended.
-    DatagramEnd {
+    /// The program of a datagram, or of a listener, has ended.
+    EndAlone {
         listener: &'a Label,
         pid: i32,
         how: Ended,

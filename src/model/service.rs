@@ -8,9 +8,41 @@ use std::num::NonZeroU32;
 use std::os::unix::ffi::OsStrExt;
 use std::time::Duration;
 
+/// For what PROG is run.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub(crate) enum Mode {
+    /// For every connection.
+    #[default]
+    Connections,
+    /// `-w`: for every listener, when somebody waits there; it accepts by itself.
+    Listeners,
+    /// `-E`: in our place, with all listeners.
+    Exec,
+}
+
+/// `--pass`: how a program that is given a listener, not a connection, gets it.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) struct Pass {
+    /// On descriptors 0 and 1.
+    pub(crate) stdio: bool,
+    /// From descriptor 3 on, as sd_listen_fds(3) has it.
+    pub(crate) listen_fds: bool,
+}
+
+impl Default for Pass {
+    fn default() -> Self {
+        Self {
+            stdio: true,
+            listen_fds: false,
+        }
+    }
+}
+
 /// What is run for every connection, and what it is given.
 #[derive(Debug, Eq, PartialEq)]
 pub(crate) struct Service {
+    pub(crate) mode: Mode,
+    pub(crate) pass: Pass,
     /// PROG and its arguments; never empty.
     pub(crate) words: Vec<OsString>,
     /// `-c`: at most this many children at once.
@@ -90,6 +122,8 @@ pub(crate) struct Run {
     pub(crate) daemon: Daemon,
     /// `--check`: read everything, bind and start nothing.
     pub(crate) check: bool,
+    /// `--pass` was given: a usage error if no program is given a listener.
+    pub(crate) passes: bool,
     /// An option given that needs a socket, as the user knows it: a usage error if there is none.
     pub(crate) needs_socket: Option<&'static str>,
 }

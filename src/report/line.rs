@@ -76,7 +76,7 @@ pub(crate) fn level(event: &Event<'_>) -> Level {
         | Event::Accept { .. }
         | Event::Datagram { .. }
         | Event::End { .. }
-        | Event::DatagramEnd { .. }
+        | Event::EndAlone { .. }
         | Event::Started { .. }
         | Event::Stopped { .. }
         | Event::Loss(_) => Level::Connections,
@@ -104,17 +104,15 @@ impl Display for Text<'_> {
                 pid,
                 count,
             } => {
-                let count = Counted(*count);
-                write!(out, "accept {listener} {peer} pid {pid} count {count}")
+                let (peer, count) = (Behind(*peer), Counted(*count));
+                write!(out, "accept {listener}{peer} pid {pid} count {count}")
             }
             Event::Datagram {
                 listener,
                 peer,
                 pid,
             } => {
-                let peer = peer
-                    .as_ref()
-                    .map_or(String::new(), |peer| format!(" {peer}"));
+                let peer = Behind(peer.as_ref());
                 write!(out, "datagram {listener}{peer} pid {pid}")
             }
             Event::End {
@@ -128,7 +126,7 @@ impl Display for Text<'_> {
                 let (end, count) = (End(*pid, *how, *lasted), Counted(*count));
                 write!(out, "end {listener} {peer} {end} count {count}")
             }
-            Event::DatagramEnd {
+            Event::EndAlone {
                 listener,
                 pid,
                 how,
@@ -164,6 +162,15 @@ impl Display for Text<'_> {
             Event::Warning(warning) => write!(out, "{}", WarningText(warning)),
             Event::Loss(text) => out.write_str(text),
         }
+    }
+}
+
+/// Something that there may be, behind a blank.
+struct Behind<'a, T>(Option<&'a T>);
+
+impl<T: Display> Display for Behind<'_, T> {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.map_or(Ok(()), |it| write!(out, " {it}"))
     }
 }
 
@@ -290,7 +297,7 @@ mod tests {
             (
                 Event::Accept {
                     listener: &tcp,
-                    peer: &peer,
+                    peer: Some(&peer),
                     pid: 812,
                     count: count(3),
                 },
@@ -299,11 +306,20 @@ mod tests {
             (
                 Event::Accept {
                     listener: &tcp,
-                    peer: &unix,
+                    peer: Some(&unix),
                     pid: 812,
                     count: Count { now: 3, max: None },
                 },
                 "accept tcp:[::]:25 uid 1000 gid 1000 peer-pid 77 pid 812 count 3",
+            ),
+            (
+                Event::Accept {
+                    listener: &tcp,
+                    peer: None,
+                    pid: 812,
+                    count: count(1),
+                },
+                "accept tcp:[::]:25 pid 812 count 1/40",
             ),
             (
                 Event::Datagram {
@@ -333,7 +349,7 @@ mod tests {
                 "end tcp:[::]:25 192.0.2.7:4711 pid 812 exit 0 secs 1.204 count 2/40",
             ),
             (
-                Event::DatagramEnd {
+                Event::EndAlone {
                     listener: &udp,
                     pid: 815,
                     how: Ended::Signal(9),

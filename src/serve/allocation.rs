@@ -4,7 +4,7 @@ use super::{Made, Server};
 use crate::launch::prog::Prog;
 use crate::listen::Listener;
 use crate::model::address::{Label, Place, Style, UnixName};
-use crate::model::service::{Level, Proto, Service};
+use crate::model::service::{Level, Mode, Pass, Proto, Service};
 use crate::report::log::Log;
 use crate::sys::counting::allocations;
 use crate::sys::stderr::Stderr;
@@ -37,6 +37,8 @@ fn server(socket: OwnedFd, place: Place) -> Server {
         origin: crate::listen::Origin::Ours,
     };
     let service = Service {
+        mode: Mode::default(),
+        pass: Pass::default(),
         words,
         max_connections: None,
         stderr_to_client: false,

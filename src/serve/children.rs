@@ -3,6 +3,7 @@
 use crate::model::event::{Ended, Event, Trouble};
 use crate::model::peer::{Peer, Source};
 use crate::serve::Server;
+use crate::serve::listening::Way;
 use crate::sys::errno::Errno;
 use crate::sys::process;
 use std::collections::HashMap;
@@ -90,18 +91,7 @@ impl Server {
         self.notices.changed();
         let place = child.listener as usize;
         if let Some(errno) = failure {
-            let lost = if child.peer.is_some() {
-                self.failed = self.failed.saturating_add(1);
-                "closing the connection"
-            } else {
-                if let Some(listening) = self.listeners.get_mut(place) {
-                    listening.was_executed = false;
-                }
-                "leaving the datagram"
-            };
-            let prog = self.service.quoted_prog();
-            let text = format!("unable to run {prog}: {errno}, {lost}");
-            self.warn(Trouble::Execute, Some(place), text);
+            self.tell_failure(place, child, errno);
         }
         if let Some(peer) = &child.peer {
             self.sources.leave(Source::of(peer));
@@ -124,7 +114,7 @@ impl Server {
                 lasted,
                 count,
             },
-            None => Event::DatagramEnd {
+            None => Event::EndAlone {
                 listener,
                 pid,
                 how,
@@ -132,11 +122,35 @@ impl Server {
             },
         };
         self.log.tell(&event, now);
-        if child.peer.is_none()
-            && let Some(listening) = self.listeners.get_mut(place)
-        {
-            listening.program = None;
-            listening.guard.ended(now);
+        if child.peer.is_none() {
+            self.take_back(place, now);
         }
+    }
+
+    /// PROG could not be executed. What that costs a datagram, or who waits at a listener, is seen at its end.
+    fn tell_failure(&mut self, place: usize, child: &Child, errno: Errno) {
+        let way = self.listeners.get(place).map(|listening| listening.way);
+        let lost = match way {
+            _ if child.peer.is_some() => "closing the connection",
+            Some(Way::Datagram) => "leaving the datagram",
+            _ => "leaving who waits",
+        };
+        let is_first = match self
+            .listeners
+            .get_mut(place)
+            .filter(|_| child.peer.is_none())
+        {
+            None => true,
+            Some(listening) => {
+                listening.was_executed = false;
+                way == Some(Way::Lend) && !listening.lent.is_again
+            }
+        };
+        if is_first {
+            self.failed = self.failed.saturating_add(1);
+        }
+        let prog = self.service.quoted_prog();
+        let text = format!("unable to run {prog}: {errno}, {lost}");
+        self.warn(Trouble::Execute, Some(place), text);
     }
 }

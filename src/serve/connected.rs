@@ -42,7 +42,7 @@ pub(crate) fn become_prog(
     log.tell(
         &Event::Accept {
             listener: &connection.label,
-            peer: &arrival.peer,
+            peer: Some(&arrival.peer),
             pid,
             count,
         },

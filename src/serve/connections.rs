@@ -112,7 +112,7 @@ impl Server {
             self.log.tell(
                 &Event::Accept {
                     listener,
-                    peer: &peer,
+                    peer: Some(&peer),
                     pid,
                     count,
                 },

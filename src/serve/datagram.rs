@@ -64,10 +64,14 @@ impl Server {
             return self.rest(place, REST);
         };
         facts::of_datagram(waiting, listener, &self.service.proto, vacancy.strings());
+        let pass = self.service.pass;
+        if pass.listen_fds {
+            facts::of_passed(listener, vacancy.strings());
+        }
         let handing = Handing {
-            stdio: true,
+            stdio: pass.stdio,
             stderr: self.service.stderr_to_client,
-            third: false,
+            third: pass.listen_fds,
         };
         let pid = match vacancy.spawn(&self.program, listener.as_fd(), handing) {
             Ok(pid) => pid,
@@ -120,7 +124,9 @@ impl Server {
                     std::thread::spawn(move || socket::discard(socket));
                 })
             }
-            Place::Inet(_) | Place::Vsock { .. } => socket::discard(&listening.listener),
+            Place::Inet(_) | Place::Vsock { .. } | Place::Readable { .. } => {
+                socket::discard(&listening.listener)
+            }
         };
         let did = if listening.was_executed {
             "left it unread"

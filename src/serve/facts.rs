@@ -9,6 +9,7 @@ use crate::model::service::Proto;
 use crate::model::text::foreign;
 use crate::sys::names::{self, InterfaceName};
 use std::net::{IpAddr, SocketAddr};
+use std::os::unix::ffi::OsStrExt;
 
 /// Writes the variables of a connection; `number` counts the live connections of its source, this one included.
 pub(crate) fn of_connection(
@@ -43,14 +44,15 @@ pub(crate) fn of_connection(
                 number,
             }
         }
-        Place::Unix(remote) => {
+        // A connection's peer is never the last.
+        Place::Unix(_) | Place::Readable { .. } => {
             let credentials = match arrival.peer {
                 Peer::Unix(credentials) => credentials,
                 Peer::Inet(_) | Peer::Vsock { .. } => None,
             };
             Facts::Unix {
                 local: local.and_then(unix),
-                remote: remote.as_ref(),
+                remote: unix(&arrival.remote),
                 credentials,
                 number,
             }
@@ -80,17 +82,27 @@ pub(crate) fn of_datagram(
     environ::describe(&facts, proto, out);
 }
 
+/// Writes the variables of a listener that a program has to itself.
+pub(crate) fn of_listener(listener: &Listener, proto: &Proto, out: &mut Vec<u8>) {
+    environ::describe(&Facts::Listener(&listener.place), proto, out);
+}
+
+/// Writes how many descriptors a program gets, and their name.
+pub(crate) fn of_passed(listener: &Listener, out: &mut Vec<u8>) {
+    environ::describe_passed(1, listener.name().as_bytes(), out);
+}
+
 fn inet(place: &Place) -> Option<SocketAddr> {
     match place {
         Place::Inet(address) => Some(*address),
-        Place::Unix(_) | Place::Vsock { .. } => None,
+        Place::Unix(_) | Place::Vsock { .. } | Place::Readable { .. } => None,
     }
 }
 
 fn unix(place: &Place) -> Option<&UnixName> {
     match place {
         Place::Unix(name) => name.as_ref(),
-        Place::Inet(_) | Place::Vsock { .. } => None,
+        Place::Inet(_) | Place::Vsock { .. } | Place::Readable { .. } => None,
     }
 }
 
@@ -111,5 +123,6 @@ pub(crate) fn shown(sender: &Place) -> String {
         Place::Unix(Some(name)) => foreign(&name.shown()),
         Place::Unix(None) => "unnamed".into(),
         Place::Vsock { cid, port } => format!("cid {cid} port {port}"),
+        Place::Readable { kind, .. } => (*kind).into(),
     }
 }

@@ -4,7 +4,7 @@
 //! ever after. Those that live longer go to the reaper, which waits for each.
 
 use crate::sys::errno::Errno;
-use crate::sys::poll::Poll;
+use crate::sys::poll::{Poll, Watch};
 use crate::sys::process::{self, Status};
 use crate::sys::reaper::{Reaper, Word};
 use std::time::{Duration, Instant};
@@ -127,6 +127,6 @@ impl Generations {
 
 fn start(poll: &Poll, token: u64) -> Result<Reaper, Errno> {
     let reaper = Reaper::start()?;
-    poll.add(&reaper, token, false)?;
+    poll.add(&reaper, token, Watch::Alone)?;
     Ok(reaper)
 }

@@ -3,23 +3,38 @@
 use crate::listen::Listener;
 use crate::model::address::Style;
 use crate::serve::guard::Guard;
+use crate::serve::lent::Lent;
 use crate::sys::errno::Errno;
 use crate::sys::fd;
-use crate::sys::poll::Poll;
+use crate::sys::poll::{Poll, Watch};
 use std::time::Instant;
+
+/// What skd does when a listener is ready.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Way {
+    /// Accepts connections, and starts a program for each.
+    Accept,
+    /// Starts a program with the socket, for the first datagram.
+    Datagram,
+    /// Starts a program with the listener, which accepts or reads by itself.
+    Lend,
+}
 
 /// A listener and what becomes of it over time.
 pub(crate) struct Listening {
     pub(crate) listener: Listener,
+    pub(crate) way: Way,
     /// Not looked at before this.
     pub(crate) rests_until: Option<Instant>,
-    /// The program that has a datagram socket now; until it ends nobody else looks at it.
+    /// The program that has the listener now; until it ends nobody else looks at it.
     pub(crate) program: Option<i32>,
     pub(crate) guard: Guard,
     /// How often in a row a datagram socket was ready and had nothing.
     pub(crate) woken_for_nothing: u32,
-    /// Whether the last program for a datagram could be executed.
+    /// Whether the last program that had the listener could be executed.
     pub(crate) was_executed: bool,
+    /// What tells whether a program that the listener was lent to has taken anything.
+    pub(crate) lent: Lent,
     /// Somebody keeps the socket when skd ends.
     pub(crate) is_kept: bool,
     /// It is not served any more.
@@ -28,17 +43,26 @@ pub(crate) struct Listening {
 }
 
 impl Listening {
-    /// An adopted listener may be blocking, and a client that is gone again would then make accept4(2) wait. A
-    /// datagram socket stays as it is: skd never reads from it in a way that waits.
+    /// `lends` says that a program accepts by itself. Where skd does, an adopted listener may be blocking, and a client
+    /// that is gone again would then make accept4(2) wait. Any other descriptor stays as it is: skd never reads from it
+    /// in a way that waits.
     ///
     /// # Errors
     /// fcntl(2) failed.
-    pub(crate) fn new(listener: Listener) -> Result<Self, Errno> {
-        if listener.style != Style::Datagram {
+    pub(crate) fn new(listener: Listener, lends: bool) -> Result<Self, Errno> {
+        let way = match listener.style {
+            Style::Datagram => Way::Datagram,
+            Style::Readable => Way::Lend,
+            Style::Stream | Style::SeqPacket if lends => Way::Lend,
+            Style::Stream | Style::SeqPacket => Way::Accept,
+        };
+        if way == Way::Accept {
             fd::set_nonblocking(&listener, true)?;
         }
         Ok(Self {
+            lent: Lent::new(&listener),
             listener,
+            way,
             rests_until: None,
             program: None,
             guard: Guard::default(),
@@ -54,10 +78,6 @@ impl Listening {
         self.is_polled
     }
 
-    pub(crate) fn is_datagram(&self) -> bool {
-        self.listener.style == Style::Datagram
-    }
-
     /// Does not poll it any more.
     ///
     /// # Errors
@@ -67,6 +87,14 @@ impl Listening {
             poll.remove(&self.listener)?;
         }
         Ok(())
+    }
+
+    /// A FIFO whose writers have gone is ready for ever, with nothing to read; only what comes is news.
+    fn watch(&self) -> Watch {
+        match self.listener.style {
+            Style::Readable => Watch::News,
+            Style::Stream | Style::Datagram | Style::SeqPacket => Watch::Shared,
+        }
     }
 
     /// Polls the listener if it is to be served now, and not otherwise: a full service, a rest and a running program
@@ -88,7 +116,7 @@ impl Listening {
         let is_served = is_free && !is_full && !self.is_left;
         if is_served != self.is_polled {
             if is_served {
-                poll.add(&self.listener, token, true)?
+                poll.add(&self.listener, token, self.watch())?
             } else {
                 poll.remove(&self.listener)?
             };

@@ -3,6 +3,7 @@
 
 #[cfg(test)]
 mod allocation;
+pub(crate) mod binder;
 mod children;
 pub(crate) mod connected;
 mod connections;
@@ -10,6 +11,7 @@ mod datagram;
 mod facts;
 mod generations;
 mod guard;
+mod lent;
 mod listening;
 pub(crate) mod notices;
 mod requests;
@@ -23,11 +25,11 @@ use crate::listen::{Listener, Origin, ReadyFd};
 use crate::model::address::Label;
 use crate::model::error::Fatal;
 use crate::model::event::{Count, Event, Status, Trouble, Warning};
-use crate::model::service::{Lifetime, Service};
+use crate::model::service::{Lifetime, Mode, Service};
 use crate::report::log::Log;
 use crate::sys::errno::Errno;
 use crate::sys::limits;
-use crate::sys::poll::Poll;
+use crate::sys::poll::{Poll, Watch};
 use crate::sys::process;
 use crate::sys::program::Program;
 use crate::sys::signal::{self, Taken};
@@ -35,7 +37,8 @@ use crate::sys::spawn::Spawner;
 use crate::sys::stderr::Stderr;
 use children::Children;
 use generations::Generations;
-use listening::Listening;
+use lent::News;
+use listening::{Listening, Way};
 use notices::Notices;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
@@ -57,6 +60,7 @@ pub(crate) struct Server {
     program: Rc<Program>,
     /// None while skd stops.
     listeners: Vec<Listening>,
+    news: News,
     /// What each listener is called, for children that outlive it.
     labels: Vec<Label>,
     poll: Poll,
@@ -113,9 +117,10 @@ impl Server {
             lifetime,
             may_have_strangers,
         } = made;
+        let lends = service.mode == Mode::Listeners;
         let poll = Poll::new()?;
         let signals = Taken::new(signal::SERVING)?;
-        poll.add(&signals, SIGNALS, false)?;
+        poll.add(&signals, SIGNALS, Watch::Alone)?;
         let mut generations = Generations::new(REAPER, may_have_strangers);
         words
             .logger()
@@ -127,8 +132,9 @@ impl Server {
             labels: listeners.iter().map(|it| it.label.clone()).collect(),
             listeners: listeners
                 .into_iter()
-                .map(Listening::new)
+                .map(|listener| Listening::new(listener, lends))
                 .collect::<Result<_, _>>()?,
+            news: News::default(),
             poll,
             signals,
             spawner: Spawner::new(signal::Signals::clean(), limits::raise_files()?)?,
@@ -312,13 +318,16 @@ impl Server {
     }
 
     fn serve(&mut self, place: usize) {
-        match self.listeners.get(place) {
-            Some(listening) if listening.program.is_some() || listening.is_left => {}
-            Some(listening) if listening.is_polled() && listening.is_datagram() => {
-                self.serve_datagram(place)
-            }
-            Some(listening) if listening.is_polled() => self.serve_connections(place),
-            _ => {}
+        let Some(listening) = self.listeners.get(place) else {
+            return;
+        };
+        if !listening.is_polled() || listening.program.is_some() || listening.is_left {
+            return;
+        }
+        match listening.way {
+            Way::Accept => self.serve_connections(place),
+            Way::Datagram => self.serve_datagram(place),
+            Way::Lend => self.serve_lent(place),
         }
     }
 

@@ -4,6 +4,7 @@ use crate::listen::{Origin, SocketFile};
 use crate::model::event::Event;
 use crate::model::service::Lifetime;
 use crate::serve::Server;
+use crate::serve::listening::Way;
 use crate::sys::{deaf, process};
 use std::time::{Duration, Instant};
 
@@ -160,7 +161,7 @@ impl Server {
         };
         if listening.listener.origin != Origin::Ours || listening.is_kept {
             listening.is_left = true;
-        } else if !listening.is_datagram() {
+        } else if listening.way == Way::Accept {
             // Where it cannot be done the door is shut a moment later, when the socket is closed.
             let _ = deaf::hear_nothing(&listening.listener);
         }

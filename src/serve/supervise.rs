@@ -8,7 +8,7 @@ use crate::model::event::{Ended, Event, Trouble, Warning};
 use crate::report::log::Log;
 use crate::serve::notices::Notices;
 use crate::sys::errno::Errno;
-use crate::sys::poll::Poll;
+use crate::sys::poll::{Poll, Watch};
 use crate::sys::process::{self, Status};
 use crate::sys::program::Program;
 use crate::sys::signal::{self, Taken};
@@ -82,7 +82,7 @@ impl Supervisor {
         let unable = |errno: Errno| Fatal::unable("start supervising", errno);
         let poll = Poll::new().map_err(unable)?;
         let signals = Taken::new(signal::SUPERVISING).map_err(unable)?;
-        poll.add(&signals, 0, false).map_err(unable)?;
+        poll.add(&signals, 0, Watch::Alone).map_err(unable)?;
         let spawner = Spawner::new(signal::Signals::as_before(mask), None).map_err(unable)?;
         let (state, pauses) = (
             State::Resting {

@@ -14,7 +14,9 @@ pub(crate) enum FileKind {
     Fifo,
     /// A regular file, a folder or a block device: nothing that waits for anyone.
     Storage,
-    /// A character device, or something without a file type, such as an eventfd or a message queue.
+    /// A POSIX message queue, mq_overview(7).
+    MessageQueue,
+    /// A character device, or something without a file type, such as an eventfd.
     Other,
 }
 
@@ -95,6 +97,13 @@ pub(crate) fn duplicate(fd: impl AsFd) -> Result<OwnedFd, Errno> {
     Ok(unsafe { OwnedFd::from_raw_fd(number) })
 }
 
+/// fcntl(2) F_DUPFD: the same file under a number from `least` up, open across execve(2). Nobody owns it: it is for the
+/// program that takes our place.
+pub(crate) fn copy_to_inherit(fd: impl AsFd, least: c_int) -> Result<(), Errno> {
+    fcntl(fd, FcntlArg::F_DUPFD(least))?;
+    Ok(())
+}
+
 /// fcntl(2) F_SETFL: O_NONBLOCK of the open file description, which others may share. No call is spent where it is
 /// as wanted already.
 pub(crate) fn set_nonblocking(fd: impl AsFd, on: bool) -> Result<(), Errno> {
@@ -109,13 +118,37 @@ pub(crate) fn set_nonblocking(fd: impl AsFd, on: bool) -> Result<(), Errno> {
 
 /// fstat(2): what kind of file this is.
 pub(crate) fn kind(fd: impl AsFd) -> Result<FileKind, Errno> {
-    let format = SFlag::from_bits_truncate(fstat(fd)?.st_mode) & SFlag::S_IFMT;
+    let format = SFlag::from_bits_truncate(fstat(fd.as_fd())?.st_mode) & SFlag::S_IFMT;
     Ok(match format {
+        // To stat(2) a message queue is a regular file.
+        SFlag::S_IFREG if is_message_queue(fd.as_fd()) => FileKind::MessageQueue,
         SFlag::S_IFSOCK => FileKind::Socket,
         SFlag::S_IFIFO => FileKind::Fifo,
         SFlag::S_IFREG | SFlag::S_IFDIR | SFlag::S_IFBLK => FileKind::Storage,
         _ => FileKind::Other,
     })
+}
+
+/// mq_getattr(3): whether this is a message queue.
+fn is_message_queue(fd: BorrowedFd<'_>) -> bool {
+    // SAFETY: mq_attr is numbers, for which all zeros is a value.
+    let mut attributes: libc::mq_attr = unsafe { std::mem::zeroed() };
+    // SAFETY: the call writes one mq_attr into `attributes`.
+    unsafe { libc::mq_getattr(fd.as_raw_fd(), &raw mut attributes) == 0 }
+}
+
+/// fcntl(2) F_GETFL: whether the descriptor can be read from.
+pub(crate) fn can_be_read(fd: impl AsFd) -> Result<bool, Errno> {
+    let flags = OFlag::from_bits_retain(fcntl(fd, FcntlArg::F_GETFL)?);
+    Ok(flags & OFlag::O_ACCMODE != OFlag::O_WRONLY)
+}
+
+/// readlink(2) in /proc: the path that a descriptor was opened by, where it has one.
+pub(crate) fn path_of(fd: impl AsFd) -> Option<Vec<u8>> {
+    let number = fd.as_fd().as_raw_fd();
+    let link = std::fs::read_link(format!("/proc/self/fd/{number}")).ok()?;
+    let path = std::os::unix::ffi::OsStringExt::into_vec(link.into_os_string());
+    path.starts_with(b"/").then_some(path)
 }
 
 /// fstat(2): which file this is.

@@ -9,7 +9,19 @@ use std::time::Duration;
 /// How many ready descriptors one wake-up tells of; the others are told of at the next.
 const READY: usize = 64;
 
-/// A level-triggered epoll instance.
+/// How a descriptor is waited for.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Watch {
+    /// As long as it is ready; nobody else waits for it.
+    Alone,
+    /// The same; of the processes that wait for it only one is woken (EPOLLEXCLUSIVE), since others may hold a listener
+    /// that was handed over.
+    Shared,
+    /// Once if it is ready now, and then once for all that has come since (EPOLLET).
+    News,
+}
+
+/// An epoll instance.
 pub(crate) struct Poll {
     epoll: Epoll,
     ready: [EpollEvent; READY],
@@ -23,11 +35,16 @@ impl Poll {
         })
     }
 
-    /// Waits for `fd` to be readable; `token` will name it. With `exclusive` only one of the processes that wait for
-    /// the same socket is woken (EPOLLEXCLUSIVE): others may hold a listener that was handed over.
-    pub(crate) fn add(&self, fd: impl AsFd, token: u64, exclusive: bool) -> Result<(), Errno> {
-        let mut flags = EpollFlags::EPOLLIN;
-        flags.set(EpollFlags::EPOLLEXCLUSIVE, exclusive);
+    /// Waits for `fd` to be readable; `token` will name it.
+    ///
+    /// # Errors
+    /// EPERM for a file that is always ready; ENOSPC, ENOMEM.
+    pub(crate) fn add(&self, fd: impl AsFd, token: u64, watch: Watch) -> Result<(), Errno> {
+        let flags = match watch {
+            Watch::Alone => EpollFlags::EPOLLIN,
+            Watch::Shared => EpollFlags::EPOLLIN | EpollFlags::EPOLLEXCLUSIVE,
+            Watch::News => EpollFlags::EPOLLIN | EpollFlags::EPOLLET,
+        };
         Ok(self.epoll.add(fd, EpollEvent::new(flags, token))?)
     }
 
@@ -57,6 +74,12 @@ impl Poll {
     pub(crate) fn ready(&self, place: usize) -> Option<u64> {
         self.ready.get(place).map(EpollEvent::data)
     }
+}
+
+/// epoll_ctl(2): whether a descriptor can be waited for at all, which a regular file and /dev/null cannot.
+pub(crate) fn can_wait_for(fd: impl AsFd) -> bool {
+    let poll = Poll::new();
+    poll.is_ok_and(|poll| poll.add(fd, 0, Watch::Alone).is_ok())
 }
 
 /// poll(2): until `readable` has something to read or has ended, `writable` (if any) takes something, or `at_most` has

@@ -165,6 +165,12 @@ pub(crate) fn reporting(words: &str) -> skd::Skd {
     skd::Skd::new(words).word(probe()).word("report")
 }
 
+/// skd whose PROG is the probe with these words.
+pub(crate) fn probing(options: &str, words: &str) -> skd::Skd {
+    let skd = skd::Skd::new(options).word(probe());
+    words.split(' ').fold(skd, skd::Skd::word)
+}
+
 /// A real s6-fdholder-daemon, ended when dropped.
 pub(crate) struct FdHolder {
     daemon: std::process::Child,

@@ -225,6 +225,15 @@ pub(crate) fn echoes(port: u16) {
     assert_eq!(client.hears_all(), "");
 }
 
+/// What the probe's `accept-until-end` answers to this line: its pid.
+pub(crate) fn asks(port: u16, line: &str) -> String {
+    let mut client = Client::tcp(port);
+    let answer = client.says(&format!("{line}\n")).hears_line();
+    let (pid, echo) = answer.split_once(' ').unwrap();
+    assert_eq!(echo, line);
+    pid.to_owned()
+}
+
 /// Waits until nobody serves the socket file at `path` any more: a process that another test is just starting has a
 /// copy of our descriptors until its exec.
 pub(crate) fn is_dead(path: &str) {

@@ -44,6 +44,14 @@ fn main() {
         "picky-datagram" => picky_datagram(),
         // Takes one datagram, answers with the socket's settings, and leaves the socket non-blocking.
         "inspect-datagram" => inspect_datagram(),
+        // Has a listener on the descriptor named; accepts once, sends its report, and ends.
+        "accept-report" => drop(accept(&words[1]).write_all(report().as_bytes())),
+        // The same, with its pid for a report.
+        "accept-once" => drop(accept(&words[1]).write_all(own_pid().as_bytes())),
+        // Accepts and answers each first line with its pid and the line, until one says `end`.
+        "accept-until-end" => accept_until_end(&words[1]),
+        // Takes one message from a queue on descriptor 0, and tells it.
+        "read-message" => read_message(),
         // A client: connects from one address to another and prints what it hears, until it hears or is told no more.
         "client" => client(&words[1], &words[2]),
         // Becomes the program named behind it, with its first word, NAME=VALUE, twice in the environment.
@@ -236,6 +244,46 @@ fn inspect_datagram() {
     let (_, sender) = take_datagram();
     fcntl(&stdin, FcntlArg::F_SETFL(flags | OFlag::O_NONBLOCK)).unwrap();
     send_datagram(format!("{blocking}, {told} told").as_bytes(), sender);
+}
+
+fn own_pid() -> String {
+    format!("{}\n", std::process::id())
+}
+
+/// The next connection of a listener of any family on this descriptor.
+fn accept(number: &str) -> TcpStream {
+    let conn = socket::accept(number.parse().unwrap()).unwrap();
+    #[allow(unsafe_code, reason = "nix gives a number")]
+    // SAFETY: the kernel has just made it; nothing else knows of it.
+    let conn: TcpStream = unsafe { std::os::fd::FromRawFd::from_raw_fd(conn) };
+    conn
+}
+
+fn accept_until_end(number: &str) {
+    loop {
+        let mut conn = accept(number);
+        let mut line = String::new();
+        let read = std::io::BufRead::read_line(&mut std::io::BufReader::new(&conn), &mut line);
+        read.unwrap();
+        let _ = conn.write_all(format!("{} {line}", std::process::id()).as_bytes());
+        if line == "end\n" {
+            return;
+        }
+    }
+}
+
+fn read_message() {
+    let mut text = [0u8; 8192];
+    let (pointer, len) = (text.as_mut_ptr().cast(), text.len());
+    #[allow(unsafe_code, reason = "nix has it behind a feature")]
+    // SAFETY: the call writes at most `len` bytes into `text`, which has that many.
+    let len = unsafe { libc::mq_receive(0, pointer, len, std::ptr::null_mut()) };
+    let text = &text[..usize::try_from(len).unwrap()];
+    eprintln!(
+        "{} took {}",
+        std::process::id(),
+        String::from_utf8_lossy(text)
+    );
 }
 
 fn client(from: &str, to: &str) {

@@ -1,0 +1,110 @@
+//! Descriptors put where sd_listen_fds(3) has them, for a program that takes our place.
+
+use crate::sys::errno::{Errno, check};
+use std::ffi::c_int;
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+
+/// SD_LISTEN_FDS_START of sd_listen_fds(3).
+const FIRST: c_int = 3;
+
+/// What a number referred to, to be put back.
+struct Before {
+    number: c_int,
+    /// `None` if it was not open.
+    file: Option<OwnedFd>,
+}
+
+/// Does `deed`, which is execve(2), while `fds` are the descriptors from 3 up, open across it. When it returns, which it
+/// does only on failure, every number refers again to what it did before.
+///
+/// # Errors
+/// There were not enough descriptors, or not enough numbers.
+pub(crate) fn with_listen_fds<T>(
+    fds: &[BorrowedFd<'_>],
+    deed: impl FnOnce() -> T,
+) -> Result<T, Errno> {
+    let end = FIRST + c_int::try_from(fds.len()).map_err(|_| Errno::INVALID)?;
+    // Copies beyond all the numbers that are about to be taken, so that none is overwritten before it is moved.
+    let copies = fds
+        .iter()
+        .map(|fd| copy_above(fd.as_raw_fd(), end))
+        .collect::<Result<Vec<_>, _>>()?;
+    let mut before = Vec::new();
+    for number in FIRST..end {
+        let file = match copy_above(number, end) {
+            Ok(file) => Some(file),
+            Err(Errno(libc::EBADF)) => None,
+            Err(errno) => return Err(errno),
+        };
+        before.push(Before { number, file });
+    }
+    let placed = copies
+        .iter()
+        .zip(FIRST..)
+        .try_for_each(|(copy, number)| replace(copy.as_raw_fd(), number, 0));
+    let done = placed.map(|()| deed());
+    for Before { number, file } in before {
+        match file {
+            // Everything of ours above 2 is close-on-exec.
+            Some(file) => replace(file.as_raw_fd(), number, libc::O_CLOEXEC)?,
+            // SAFETY: the number was free before, so nobody owns it.
+            None => drop(unsafe { libc::close(number) }),
+        }
+    }
+    done
+}
+
+/// fcntl(2) F_DUPFD_CLOEXEC: the same file under a number from `least` up.
+fn copy_above(number: c_int, least: c_int) -> Result<OwnedFd, Errno> {
+    // SAFETY: the call takes no pointer.
+    let copy = check(unsafe { libc::fcntl(number, libc::F_DUPFD_CLOEXEC, least) })?;
+    // SAFETY: the kernel has just made this descriptor; nothing else knows of it.
+    Ok(unsafe { OwnedFd::from_raw_fd(copy) })
+}
+
+/// dup3(2)
+fn replace(from: c_int, to: c_int, flags: c_int) -> Result<(), Errno> {
+    // SAFETY: the call takes no pointer. What owns `to` has its file back before it is next used: nothing but the deed
+    // happens in between, and this is the only thread with this table.
+    check(unsafe { libc::dup3(from, to, flags) }).map(drop)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sys::fd;
+    use std::fs::File;
+    use std::os::fd::AsFd;
+
+    /// In a thread with a descriptor table of its own.
+    #[test]
+    fn numbers_are_lent_and_given_back() {
+        let thread = std::thread::spawn(|| {
+            // SAFETY: the call takes no pointer; this thread owns no descriptor that another could close.
+            check(unsafe { libc::unshare(libc::CLONE_FILES) }).unwrap();
+            fd::close_all_but(&[]).unwrap();
+            let files =
+                ["/dev/null", "/dev/zero", "/dev/full"].map(|path| File::open(path).unwrap());
+            let seen = |count: c_int| -> Vec<Option<fd::Identity>> {
+                let numbers = FIRST..FIRST + count;
+                let look = |number| {
+                    // SAFETY: in this thread nobody closes it meanwhile.
+                    fd::identity(unsafe { BorrowedFd::borrow_raw(number) }).ok()
+                };
+                numbers.map(look).collect()
+            };
+            let [null, zero, full] = files.each_ref().map(|file| fd::identity(file).ok());
+            let before = seen(8);
+            assert_eq!(before, [null, zero, full, None, None, None, None, None]);
+            let [null_fd, zero_fd, full_fd] = files.each_ref().map(AsFd::as_fd);
+            let lent = [full_fd, null_fd, zero_fd, full_fd];
+            let inside = with_listen_fds(&lent, || seen(4)).unwrap();
+            assert_eq!(inside, [full, null, zero, full]);
+            assert_eq!(seen(8), before);
+            // The files are theirs alone again.
+            files.into_iter().for_each(drop);
+            assert_eq!(seen(8), [None; 8]);
+        });
+        thread.join().unwrap();
+    }
+}
