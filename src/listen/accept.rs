@@ -6,7 +6,7 @@ use crate::model::address::{Place, unmapped};
 use crate::model::peer::Peer;
 use crate::sys::errno::Errno;
 use crate::sys::sockaddr::Meaning;
-use crate::sys::socket;
+use crate::sys::{datagram, socket};
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::OwnedFd;
 use std::time::Duration;
@@ -89,7 +89,7 @@ pub(crate) fn look(listener: &Listener) -> Result<Option<Waiting>, Errno> {
         return Ok(None);
     };
     options.set(listener, true)?;
-    let datagram = socket::peek(listener);
+    let datagram = datagram::peek(listener);
     options.set(listener, false)?;
     let datagram = match datagram {
         Ok(datagram) => datagram,
@@ -124,7 +124,7 @@ pub(crate) fn count_of_first_stamp(listener: &Listener) -> Result<usize, Errno> 
         return Ok(0);
     };
     options.set(listener, true)?;
-    let count = socket::count_of_first_stamp(listener);
+    let count = datagram::count_of_first_stamp(listener);
     options.set(listener, false)?;
     count
 }

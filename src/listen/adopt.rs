@@ -6,12 +6,12 @@ use crate::listen::{Connection, Inherited, Listener, Origin, ReadyFd};
 use crate::model::address::{Label, Place, Style, UnixName, unmapped};
 use crate::model::error::Fatal;
 use crate::model::peer::{Credentials, Peer};
-use crate::sys::env;
+use crate::sys::datagram::PeekOptions;
 use crate::sys::errno::Errno;
 use crate::sys::fd::{self, FileKind, Identity};
 use crate::sys::poll;
 use crate::sys::sockaddr::{Meaning, SockAddr};
-use crate::sys::socket::{self, PeekOptions};
+use crate::sys::{env, socket, sockopt};
 use listenfd::ListenFd;
 use std::ffi::OsStr;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
@@ -287,7 +287,7 @@ pub(crate) fn listener(socket: OwnedFd, style: Style) -> Result<Listener, Errno>
         style,
         label: Label::new(style, &place),
         has_many_addresses: place.is_wildcard(),
-        is_v6_only: domain == socket::AF_INET6 && socket::is_v6_only(&socket),
+        is_v6_only: domain == socket::AF_INET6 && sockopt::is_v6_only(&socket),
         place,
         file: None,
         peeking,

@@ -11,7 +11,7 @@ use crate::model::service::Making;
 use crate::model::text::Quoted;
 use crate::sys::errno::Errno;
 use crate::sys::sockaddr::SockAddr;
-use crate::sys::{names, socket};
+use crate::sys::{names, socket, sockopt};
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 
 /// How sockets are made: what all of them have in common.
@@ -259,10 +259,10 @@ fn inet(
     };
     let made = socket::make(domain, socket_type(style))?;
     if address.is_ipv6() {
-        socket::set_v6_only(&made, v6_only)?;
+        sockopt::set_v6_only(&made, v6_only)?;
     }
     if style != Style::Datagram {
-        socket::set_reuse_address(&made)?;
+        sockopt::set_reuse_address(&made)?;
     }
     socket::bind(&made, &SockAddr::inet(address))?;
     if style != Style::Datagram {

@@ -13,8 +13,8 @@ use crate::listen::accept::Arrival;
 use crate::model::address::{Label, Place, Style};
 use crate::model::error::Fatal;
 use crate::model::service::Run;
+use crate::sys::datagram::PeekOptions;
 use crate::sys::process;
-use crate::sys::socket::PeekOptions;
 use std::ffi::{OsStr, OsString};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 

@@ -11,7 +11,7 @@ use crate::model::service::Service;
 use crate::report::log::Log;
 use crate::serve::facts;
 use crate::sys::errno::Errno;
-use crate::sys::{fd, process, signal, socket};
+use crate::sys::{fd, process, signal, sockopt};
 use std::ffi::OsString;
 use std::os::fd::AsFd;
 use std::time::Instant;
@@ -63,7 +63,7 @@ fn hand_over(service: &Service, connection: &Connection) -> Result<std::os::fd::
     let conn = &connection.arrival.conn;
     if service.nodelay && matches!(connection.arrival.peer, Peer::Inet(_)) {
         // It fails only for a client that has gone already.
-        let _ = socket::set_nodelay(conn);
+        let _ = sockopt::set_nodelay(conn);
     }
     fd::set_nonblocking(conn, false)?;
     let stderr = fd::duplicate(fd::standard(2))?;

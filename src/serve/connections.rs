@@ -6,7 +6,7 @@ use crate::model::peer::{Peer, Source};
 use crate::serve::children::Child;
 use crate::serve::{BATCH, PATIENCE, REST, Server, facts, index};
 use crate::sys::errno::Errno;
-use crate::sys::socket;
+use crate::sys::sockopt;
 use crate::sys::spawn::Handing;
 use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
@@ -76,7 +76,7 @@ impl Server {
         let number = self.sources.enter(source);
         if self.service.nodelay && matches!(arrival.peer, Peer::Inet(_)) {
             // It fails only for a client that has gone already.
-            let _ = socket::set_nodelay(&arrival.conn);
+            let _ = sockopt::set_nodelay(&arrival.conn);
         }
         let started = match self.spawner.vacancy() {
             None => Err(Errno::AGAIN),

@@ -7,7 +7,7 @@ use crate::serve::children::Child;
 use crate::serve::guard::Step;
 use crate::serve::{REST, Server, facts, index};
 use crate::sys::spawn::Handing;
-use crate::sys::{fd, socket};
+use crate::sys::{datagram, fd};
 use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
@@ -121,11 +121,11 @@ impl Server {
             Place::Unix(_) => {
                 listening.rests_until = Some(Instant::now() + REST);
                 fd::duplicate(&listening.listener).map(|socket| {
-                    std::thread::spawn(move || socket::discard(socket));
+                    std::thread::spawn(move || datagram::discard(socket));
                 })
             }
             Place::Inet(_) | Place::Vsock { .. } | Place::Readable { .. } => {
-                socket::discard(&listening.listener)
+                datagram::discard(&listening.listener)
             }
         };
         let did = if listening.was_executed {

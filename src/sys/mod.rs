@@ -4,6 +4,7 @@
 pub(crate) mod clock;
 #[cfg(test)]
 pub(crate) mod counting;
+pub(crate) mod datagram;
 pub(crate) mod deaf;
 pub(crate) mod env;
 pub(crate) mod errno;
@@ -26,5 +27,6 @@ pub(crate) mod reaper;
 pub(crate) mod signal;
 pub(crate) mod sockaddr;
 pub(crate) mod socket;
+pub(crate) mod sockopt;
 pub(crate) mod spawn;
 pub(crate) mod stderr;
