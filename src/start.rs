@@ -265,6 +265,7 @@ fn fits(run: &Run, inherited: &[Listener]) -> Result<(), Fatal> {
     }
     let is_datagram = |named: &Named| match named {
         Named::Inet { style, .. } | Named::Unix { style, .. } => *style == Style::Datagram,
+        Named::Vsock { .. } => false,
     };
     let is_lent = run.service.mode != Mode::Connections
         || run.named.iter().any(is_datagram)

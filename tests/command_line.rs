@@ -10,7 +10,7 @@ use std::os::unix::net::{UnixListener, UnixStream};
 
 /// Options of later versions: refused as unknown, never accepted and ignored.
 const LATER: &str = "\
-    --vsock --reuse-port --freebind --bind-to-device --keepalive --defer-accept \
+    --reuse-port --freebind --bind-to-device --keepalive --defer-accept \
     --mptcp -C --max-per-source -r \
     --refuse --rate --rate-per-source --allow --deny --rules --proxy-from --proxy-timeout --resolve \
     --ident --lookup-timeout --check-peer --log-format --metrics --inetd-conf --completion";
@@ -168,6 +168,7 @@ fn options_that_exclude_each_other_are_a_usage_error() {
         "-d -t 0 cat => --datagram and --tcp exclude each other
         -t 0 -l x -d cat => --datagram and --tcp exclude each other
         -d -t 0 -i 0 cat => --datagram and --tcp exclude each other
+        -d -l x --vsock 5 cat => --datagram and --vsock exclude each other
         -s -u 0 cat => --stream and --udp exclude each other
         -sd -l x cat => --stream and --datagram exclude each other
         -s --seqpacket -l x cat => --stream and --seqpacket exclude each other
@@ -195,6 +196,11 @@ fn what_is_missing_or_too_much_is_named() {
         --proto= cat => --proto: a name is missing
         --nodelay=1 -t 0 cat => --nodelay: takes no value
         --help=me => --help: takes no value
+        --vsock= cat => --vsock: \"\": a port is missing
+        --vsock 4294967295 cat => --vsock: \"4294967295\": a vsock port is a whole number from 0 to 4294967294
+        --vsock http cat => --vsock: \"http\": a vsock port is a whole number from 0 to 4294967294
+        --vsock host:5 cat => --vsock: \"host:5\": a CID is a whole number from 0 to 4294967295 or \"*\"
+        --vsock :5 cat => --vsock: \":5\": a CID is missing before the colon; leave out the colon for every CID
         -l @ cat => --unix: \"@\": a path or @name is expected
         --unix= cat => --unix: \"\": a path or @name is expected
         --owner= cat => --owner: \"\": USER[:GROUP] expected
@@ -262,7 +268,9 @@ fn hostile_words_make_one_harmless_line() {
     let long = vec![b'9'; 120 * 1024];
     for word in [hostile, vec![b'x'; 300], long] {
         let word = OsString::from_vec(word);
-        for option in ["-c", "-b", "--mode", "--owner", "-t", "-u", "-i", "--adopt"] {
+        for option in [
+            "-c", "-b", "--mode", "--owner", "-t", "-u", "-i", "--vsock", "--adopt",
+        ] {
             let skd = Skd::with_words([option]).word(&word).word("cat");
             said_one_line(&skd.outcome(), 100);
         }

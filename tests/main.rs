@@ -25,6 +25,7 @@ mod making;
 mod manual;
 mod messages;
 mod notify;
+mod options;
 mod pidfile;
 mod privileges;
 mod readable;

@@ -180,6 +180,7 @@ config/logspec.rs DEFAULT_FACILITY | 3 | Default: daemon.notice.
 config/logspec.rs DEFAULT_SEVERITY | 5 | Default: daemon.notice.
 listen/inherit.rs MOST | 4096 | a whole number from 1 to 4096
 listen/inherit.rs MOST | 4096 | at most 4096 descriptors
+config/addr.rs HIGHEST_VSOCK_PORT | 4294967294 | is a whole number from 0 to 4294967294.
 model/address.rs UNIX_NAME_BYTES | 107 | has at most 107 bytes
 model/text.rs FOREIGN_CHARS | 100 | at most 100 characters are shown
 report/line.rs LINE_BYTES | 4096 | at most 4096 bytes each

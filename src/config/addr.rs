@@ -1,7 +1,7 @@
 //! Turns `[HOST:]PORT`, unix names and `--adopt` words into what they mean.
 
 use crate::config::number;
-use crate::model::address::{Host, Port, UNIX_NAME_BYTES, UnixName};
+use crate::model::address::{EVERY_CID, Host, Port, UNIX_NAME_BYTES, UnixName};
 use crate::model::daemon::UserSpec;
 use crate::model::error::Fatal;
 use crate::model::service::{Adopt, MOST_DESCRIPTORS};
@@ -61,6 +61,41 @@ fn host_of(text: &str) -> Result<Host, &'static str> {
             .parse()
             .map_or_else(|_| Host::Name(text.to_owned()), Host::V4)),
     }
+}
+
+/// The highest port of vsock(7); the one above it is VMADDR_PORT_ANY, which is none.
+const HIGHEST_VSOCK_PORT: u64 = 4_294_967_294;
+
+/// CID and port of `[CID:]PORT`. Without a CID, and for `*`, it is every CID of the machine.
+///
+/// # Errors
+/// A usage error that names the word and what was expected.
+pub(crate) fn vsock(word: &OsStr) -> Result<(u32, u32), Fatal> {
+    let wrong =
+        |expected: &str| Fatal::usage(format!("--vsock: {}: {expected}", Quoted(word.as_bytes())));
+    let number = |text: &[u8], highest: u64| {
+        number::decimal(text, &(0..=highest)).and_then(|number| u32::try_from(number).ok())
+    };
+    let text = word.as_bytes();
+    let (cid, port) = match text.iter().rposition(|byte| *byte == b':') {
+        None => (&b"*"[..], text),
+        Some(colon) => {
+            let (cid, rest) = text.split_at(colon);
+            (cid, rest.get(1..).unwrap_or_default())
+        }
+    };
+    let cid = match cid {
+        b"" => Err("a CID is missing before the colon; leave out the colon for every CID"),
+        b"*" => Ok(EVERY_CID),
+        digits => number(digits, u64::from(EVERY_CID))
+            .ok_or("a CID is a whole number from 0 to 4294967295 or \"*\""),
+    };
+    if port.is_empty() {
+        return Err(wrong("a port is missing"));
+    }
+    let port = number(port, HIGHEST_VSOCK_PORT)
+        .ok_or_else(|| wrong("a vsock port is a whole number from 0 to 4294967294"))?;
+    Ok((cid.map_err(wrong)?, port))
 }
 
 /// A unix path, or `@name` in the abstract namespace, of the option `name`.
@@ -237,6 +272,48 @@ mod tests {
                 unix("--unix", OsStr::new(word)).unwrap().shown(),
                 word.as_bytes()
             );
+        }
+    }
+
+    #[test]
+    fn vsock_addresses_are_numbers() {
+        let port = "a vsock port is a whole number from 0 to 4294967294";
+        let cid = "a CID is a whole number from 0 to 4294967295 or \"*\"";
+        let missing = "a CID is missing before the colon; leave out the colon for every CID";
+        let table = [
+            ("", "a port is missing"),
+            ("3:", "a port is missing"),
+            (":", "a port is missing"),
+            (":5", missing),
+            ("http", port),
+            ("-1", port),
+            ("+5", port),
+            ("5 ", port),
+            ("3:*", port),
+            ("4294967295", port),
+            ("3:4294967296", port),
+            ("99999999999999999999999", port),
+            ("host:5", cid),
+            ("-1:5", cid),
+            ("4294967296:5", cid),
+            ("1:2:5", cid),
+            ("**:5", cid),
+        ];
+        for (word, expected) in table {
+            let error = vsock(OsStr::new(word)).unwrap_err();
+            assert_eq!(error.text, format!("--vsock: \"{word}\": {expected}"));
+            assert_eq!(error.exit_code(), 100);
+        }
+        assert!(vsock(OsStr::from_bytes(b"\xff:5")).is_err());
+        for (word, cid, port) in [
+            ("5", EVERY_CID, 5),
+            ("*:5", EVERY_CID, 5),
+            ("4294967295:5", EVERY_CID, 5),
+            ("0:0", 0, 0),
+            ("3:4294967294", 3, 4_294_967_294),
+            ("007:0080", 7, 80),
+        ] {
+            assert_eq!(vsock(OsStr::new(word)).unwrap(), (cid, port), "{word}");
         }
     }
 

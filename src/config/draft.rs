@@ -219,7 +219,7 @@ fn needs_socket(typed: &ArgMatches) -> Option<&'static str> {
 #[cfg(test)]
 mod tests {
     use crate::config::{Asked, read};
-    use crate::model::address::{Host, Named, Port, Style, UnixName};
+    use crate::model::address::{EVERY_CID, Host, Named, Port, Style, UnixName};
     use crate::model::service::{Level, Run};
     use std::ffi::OsString;
 
@@ -295,6 +295,10 @@ mod tests {
                 "-d -t 80 -l x cat",
                 "--datagram and --tcp exclude each other",
             ),
+            (
+                "-d --vsock 80 cat",
+                "--datagram and --vsock exclude each other",
+            ),
             ("-s -u 80 cat", "--stream and --udp exclude each other"),
             (
                 "--seqpacket -i 80 cat",
@@ -303,6 +307,10 @@ mod tests {
             (
                 "--seqpacket -t 80 cat",
                 "--seqpacket is for --unix, not for --tcp or --udp",
+            ),
+            (
+                "--seqpacket --vsock 80 cat",
+                "--seqpacket is for --unix, not for --vsock",
             ),
             (
                 "--adopt foo cat",
@@ -320,7 +328,7 @@ mod tests {
 
     #[test]
     fn sockets_stand_in_the_order_of_the_command_line() {
-        let run = run("-u 1 -l x -t 2 -i 3 -x @y -t 4 cat").unwrap();
+        let run = run("-u 1 -l x -t 2 --vsock 5 -i 3 -x @y -t 4 --vsock 3:5 cat").unwrap();
         let inet = |style, port| Named::Inet {
             style,
             host: Host::Every,
@@ -333,15 +341,18 @@ mod tests {
         let (stream, datagram) = (Style::Stream, Style::Datagram);
         let x = unix(UnixName::Path((*b"x").into()));
         let y = unix(UnixName::Abstract((*b"y").into()));
+        let vsock = |cid| Named::Vsock { cid, port: 5 };
         assert_eq!(
             run.named,
             [
                 inet(datagram, 1),
                 x,
                 inet(stream, 2),
+                vsock(EVERY_CID),
                 inet(stream, 3),
                 y,
-                inet(stream, 4)
+                inet(stream, 4),
+                vsock(3),
             ]
         );
     }
@@ -350,16 +361,22 @@ mod tests {
     fn styles_are_those_of_inet_and_unix_sockets() {
         let styles = |words| -> Vec<Style> {
             let named = run(words).unwrap().named;
-            named
-                .into_iter()
-                .map(|(Named::Inet { style, .. } | Named::Unix { style, .. })| style)
-                .collect()
+            let style = |named| match named {
+                Named::Inet { style, .. } | Named::Unix { style, .. } => style,
+                Named::Vsock { .. } => Style::Stream,
+            };
+            named.into_iter().map(style).collect()
         };
         assert_eq!(styles("-d -i 1 -l x -u 2 cat"), [Style::Datagram; 3]);
         assert_eq!(styles("-s -i 1 -u 2 cat"), [Style::Stream, Style::Datagram]);
         assert_eq!(
-            styles("--seqpacket -l x -t 2 -u 3 cat"),
-            [Style::SeqPacket, Style::Stream, Style::Datagram]
+            styles("--seqpacket -l x -t 2 -u 3 --vsock 4 cat"),
+            [
+                Style::SeqPacket,
+                Style::Stream,
+                Style::Datagram,
+                Style::Stream
+            ]
         );
         assert_eq!(styles("-d -u 1 cat"), [Style::Datagram]);
     }

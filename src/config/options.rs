@@ -59,6 +59,12 @@ pub(super) const SECTIONS: &[(&str, &[Spec])] = &[
             ),
             spec('d', "datagram", Nothing, "-i and -l are datagram sockets"),
             spec(NONE, "seqpacket", Nothing, "-l is a seqpacket socket"),
+            spec(
+                NONE,
+                "vsock",
+                Many("[CID:]PORT"),
+                "vsock stream listener [any CID]",
+            ),
             spec('4', "ipv4", Nothing, "IPv4 only"),
             spec('6', "ipv6", Nothing, "IPv6 only"),
             spec(

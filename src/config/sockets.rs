@@ -34,6 +34,10 @@ fn style(typed: &ArgMatches) -> Result<Style, Fatal> {
         "--datagram and --tcp exclude each other",
     )?;
     unless(
+        style == Style::Datagram && any("vsock"),
+        "--datagram and --vsock exclude each other",
+    )?;
+    unless(
         style == Style::SeqPacket && any("inet"),
         "--seqpacket is for --unix, not for --inet",
     )?;
@@ -45,6 +49,10 @@ fn style(typed: &ArgMatches) -> Result<Style, Fatal> {
     unless(
         style == Style::SeqPacket && (any("tcp") || any("udp")) && !any("unix"),
         "--seqpacket is for --unix, not for --tcp or --udp",
+    )?;
+    unless(
+        style == Style::SeqPacket && any("vsock") && !any("unix"),
+        "--seqpacket is for --unix, not for --vsock",
     )?;
     Ok(style)
 }
@@ -72,6 +80,10 @@ pub(super) fn named(typed: &ArgMatches, family: Family) -> Result<Vec<Named>, Fa
                 name: addr::unix("--unix", word)?,
             },
         ));
+    }
+    for (place, word) in values(typed, "vsock") {
+        let (cid, port) = addr::vsock(word)?;
+        named.push((place, Named::Vsock { cid, port }));
     }
     named.sort_by_key(|(place, _)| *place);
     Ok(named.into_iter().map(|(_, named)| named).collect())

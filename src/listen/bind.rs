@@ -12,7 +12,9 @@ use crate::model::text::Quoted;
 use crate::sys::errno::Errno;
 use crate::sys::sockaddr::SockAddr;
 use crate::sys::{names, socket, sockopt};
+use std::fmt::Display;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::os::fd::OwnedFd;
 
 /// How sockets are made: what all of them have in common.
 pub(crate) struct BindOptions {
@@ -70,9 +72,14 @@ pub(crate) enum Wanted {
         style: Style,
         name: UnixName,
     },
+    Vsock {
+        cid: u32,
+        port: u32,
+    },
 }
 
 /// What came of one address of the command line.
+#[derive(Default)]
 pub(crate) struct Made {
     /// New ones only: what an inherited socket satisfies is not here.
     pub(crate) listeners: Vec<Listener>,
@@ -80,6 +87,15 @@ pub(crate) struct Made {
     pub(crate) port: Option<u16>,
     /// Port 0 was asked for.
     pub(crate) port_was_open: bool,
+}
+
+impl Made {
+    fn one(listener: Listener) -> Self {
+        Self {
+            listeners: vec![listener],
+            ..Self::default()
+        }
+    }
 }
 
 impl Wanted {
@@ -101,14 +117,19 @@ impl Wanted {
                 let place = Place::Unix(Some(name.clone()));
                 let is_satisfied = satisfying(inherited, *style, &place).is_some();
                 if let (UnixName::Path(path), false) = (name, is_satisfied) {
-                    let label = Label::new(*style, &place);
-                    unixfile::look(path)
-                        .map_err(|refusal| Fatal::unable(format!("bind {label}"), refusal))?;
+                    unixfile::look(path).map_err(|refusal| unable(*style, &place, refusal))?;
                 }
                 Ok(Self::Unix {
                     style: *style,
                     name: name.clone(),
                 })
+            }
+            Named::Vsock { cid, port } => {
+                let (cid, port) = (*cid, *port);
+                // Whether the kernel has vsock at all is known without binding.
+                open_vsock()
+                    .map_err(|errno| unable(Style::Stream, &Place::Vsock { cid, port }, errno))?;
+                Ok(Self::Vsock { cid, port })
             }
         }
     }
@@ -121,16 +142,19 @@ impl Wanted {
         match self {
             Self::Unix { style, name } => {
                 let place = Place::Unix(Some(name.clone()));
-                let listeners = if satisfying(inherited, style, &place).is_some() {
-                    vec![]
-                } else {
-                    vec![unix(options, style, name)?]
-                };
-                Ok(Made {
-                    listeners,
-                    port: None,
-                    port_was_open: false,
-                })
+                if satisfying(inherited, style, &place).is_some() {
+                    return Ok(Made::default());
+                }
+                unix(options, style, name).map(Made::one)
+            }
+            Self::Vsock { cid, port } => {
+                let place = Place::Vsock { cid, port };
+                if satisfying(inherited, Style::Stream, &place).is_some() {
+                    return Ok(Made::default());
+                }
+                let made = vsock(options, cid, port);
+                made.map(Made::one)
+                    .map_err(|errno| unable(Style::Stream, &place, errno))
             }
             Self::Inet {
                 style,
@@ -183,7 +207,7 @@ fn every(
         Err(Errno::FAMILY_NOT_SUPPORTED | Errno::ADDRESS_NOT_AVAILABLE) => {
             listed(options, style, &[v4], inherited)
         }
-        Err(errno) => Err(unable_to_bind(style, v6, errno)),
+        Err(errno) => Err(unable(style, &Place::Inet(v6), errno)),
     }
 }
 
@@ -204,7 +228,7 @@ fn listed(
         tries -= 1;
         match listed_once(options, style, addresses, inherited) {
             Err((_, Errno::ADDRESS_IN_USE)) if tries > 0 => {}
-            Err((address, errno)) => return Err(unable_to_bind(style, address, errno)),
+            Err((address, errno)) => return Err(unable(style, &Place::Inet(address), errno)),
             Ok(made) => return Ok(made),
         }
     }
@@ -236,11 +260,8 @@ fn with_same_port(mut address: SocketAddr, port: u16) -> SocketAddr {
     address
 }
 
-fn unable_to_bind(style: Style, address: SocketAddr, errno: Errno) -> Fatal {
-    Fatal::unable(
-        format!("bind {}", Label::new(style, &Place::Inet(address))),
-        errno,
-    )
+fn unable(style: Style, place: &Place, reason: impl Display) -> Fatal {
+    Fatal::unable(format!("bind {}", Label::new(style, place)), reason)
 }
 
 /// SO_REUSEADDR is for TCP alone: on UDP it would let a second server take over the port.
@@ -273,8 +294,7 @@ fn inet(
 
 fn unix(options: &BindOptions, style: Style, name: UnixName) -> Result<Listener, Fatal> {
     let place = Place::Unix(Some(name));
-    let label = Label::new(style, &place);
-    let unable = |reason: &dyn std::fmt::Display| Fatal::unable(format!("bind {label}"), reason);
+    let unable = |reason: &dyn Display| unable(style, &place, reason);
     let made = socket::make(socket::AF_UNIX, socket_type(style)).map_err(|errno| unable(&errno))?;
     let listen = || match style {
         Style::Datagram | Style::Readable => Ok(()),
@@ -299,8 +319,20 @@ fn unix(options: &BindOptions, style: Style, name: UnixName) -> Result<Listener,
     // The path as it was typed: the kernel has the same bytes.
     Ok(Listener {
         file,
+        label: Label::new(style, &place),
         place,
-        label,
         ..listener
     })
+}
+
+/// socket(2) of a vsock stream socket.
+fn open_vsock() -> Result<OwnedFd, Errno> {
+    socket::make(socket::AF_VSOCK, socket::SOCK_STREAM)
+}
+
+fn vsock(options: &BindOptions, cid: u32, port: u32) -> Result<Listener, Errno> {
+    let made = open_vsock()?;
+    socket::bind(&made, &SockAddr::vsock(cid, port))?;
+    socket::listen(&made, options.backlog)?;
+    adopt::listener(made, Style::Stream)
 }

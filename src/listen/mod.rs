@@ -114,8 +114,8 @@ pub(crate) struct Prepared(Vec<bind::Wanted>);
 /// Looks up every name on the command line and looks at what lies at every unix path that no inherited socket satisfies.
 ///
 /// # Errors
-/// 100 for an unknown service, user or group; 111 for a host that does not resolve and for a unix path that cannot be
-/// bound.
+/// 100 for an unknown service, user or group; 111 for a host that does not resolve, for a unix path that cannot be
+/// bound, and for a kernel without vsock.
 pub(crate) fn prepare(
     run: &Run,
     inherited: &[Listener],

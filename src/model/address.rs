@@ -27,7 +27,15 @@ pub(crate) enum Named {
         style: Style,
         name: UnixName,
     },
+    /// Always a stream listener.
+    Vsock {
+        cid: u32,
+        port: u32,
+    },
 }
+
+/// The CID that is every CID of the machine, VMADDR_CID_ANY of vsock(7).
+pub(crate) const EVERY_CID: u32 = u32::MAX;
 
 /// The HOST of `[HOST:]PORT`.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -132,7 +140,7 @@ impl Place {
     pub(crate) fn is_wildcard(&self) -> bool {
         match self {
             Self::Inet(address) => address.ip().is_unspecified(),
-            Self::Vsock { cid, .. } => *cid == u32::MAX, // VMADDR_CID_ANY
+            Self::Vsock { cid, .. } => *cid == EVERY_CID,
             Self::Unix(_) | Self::Readable { .. } => false,
         }
     }
@@ -171,7 +179,7 @@ impl Label {
             (
                 _,
                 Place::Vsock {
-                    cid: u32::MAX,
+                    cid: EVERY_CID,
                     port,
                 },
             ) => format!("vsock:*:{port}"),
@@ -244,7 +252,7 @@ mod tests {
             (
                 Style::Stream,
                 Place::Vsock {
-                    cid: u32::MAX,
+                    cid: EVERY_CID,
                     port: 25,
                 },
                 "vsock:*:25",

@@ -98,6 +98,19 @@ impl SockAddr {
         Some(it)
     }
 
+    /// An address of vsock(7).
+    pub(crate) fn vsock(cid: u32, port: u32) -> Self {
+        let mut it = Self::empty();
+        it.put(libc::sockaddr_vm {
+            svm_family: family(libc::AF_VSOCK),
+            svm_reserved1: 0,
+            svm_port: port,
+            svm_cid: cid,
+            svm_zero: [0; 4],
+        });
+        it
+    }
+
     /// Stores one of the address structures, which are all smaller than sockaddr_storage.
     fn put<T: Copy>(&mut self, address: T) {
         const { assert!(size_of::<T>() <= size_of::<libc::sockaddr_storage>() && align_of::<T>() <= 8) };
@@ -181,6 +194,10 @@ mod tests {
         for text in ["192.0.2.7:4711", "[::1]:80", "[fe80::1%5]:65535"] {
             let address: SocketAddr = text.parse().unwrap();
             assert_eq!(SockAddr::inet(address).meaning(), Meaning::Inet(address));
+        }
+        for (cid, port) in [(3, 25), (u32::MAX, 0), (0, u32::MAX - 1)] {
+            let meaning = Meaning::Vsock { cid, port };
+            assert_eq!(SockAddr::vsock(cid, port).meaning(), meaning);
         }
         for path in [&b""[..], b"/run/echo\0", b"\0abstract", &[b'x'; 108]] {
             assert_eq!(SockAddr::unix(path).unwrap().meaning(), Meaning::Unix(path));

@@ -4,6 +4,7 @@ pub(crate) mod daemon;
 pub(crate) mod need;
 pub(crate) mod net;
 pub(crate) mod skd;
+pub(crate) mod sockets;
 pub(crate) mod syslog;
 
 use std::path::PathBuf;

@@ -44,6 +44,14 @@ pub(crate) fn mounts() -> bool {
     )
 }
 
+/// Whether the kernel has vsock.
+pub(crate) fn vsock() -> bool {
+    use nix::sys::socket::{AddressFamily, SockFlag, SockType, socket};
+    let style = SockType::Stream;
+    let made = socket(AddressFamily::Vsock, style, SockFlag::SOCK_CLOEXEC, None);
+    have("vsock", made.is_ok())
+}
+
 fn have(what: &str, is_there: bool) -> bool {
     if !is_there {
         let all = std::env::var_os("SKD_TEST_NEED").is_some_and(|need| need == "all");
