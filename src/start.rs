@@ -11,6 +11,7 @@ use crate::listen::{self, Connection, Listener, Listeners, ReadyFd};
 use crate::model::address::{Named, Style};
 use crate::model::error::Fatal;
 use crate::model::manager::Manager;
+use crate::model::peer::Peer;
 use crate::model::service::{Mode, Run, Service};
 use crate::report::log::Log;
 use crate::serve;
@@ -208,6 +209,9 @@ impl Start<'_> {
             return Err(Fatal::usage(
                 "a connected socket is adopted, which goes with no other",
             ));
+        }
+        if let Some(wrong) = run.misplaced(matches!(connection.arrival.peer, Peer::Inet(_))) {
+            return Err(Fatal::usage(wrong));
         }
         let daemon = &run.daemon;
         let mode = run.service.mode;

@@ -10,8 +10,7 @@ use std::os::unix::net::{UnixListener, UnixStream};
 
 /// Options of later versions: refused as unknown, never accepted and ignored.
 const LATER: &str = "\
-    --reuse-port --freebind --bind-to-device --keepalive --defer-accept \
-    --mptcp -C --max-per-source -r \
+    -C --max-per-source -r \
     --refuse --rate --rate-per-source --allow --deny --rules --proxy-from --proxy-timeout --resolve \
     --ident --lookup-timeout --check-peer --log-format --metrics --inetd-conf --completion";
 
@@ -92,7 +91,10 @@ fn numbers_are_whole_decimal_numbers_inside_their_range() {
 #[test]
 fn an_equals_sign_behind_a_short_option_belongs_to_its_value() {
     let text = "--max-connections: \"=5\" is no whole number from 1 to 1000000";
-    is_misused(Skd::new("--check -c=5 -t 127.0.0.1:0 cat"), text);
+    for before in ["", "--keepalive", "--keepalive=5"] {
+        let skd = Skd::new(&format!("--check {before} -c=5 -t 127.0.0.1:0 cat"));
+        is_misused(skd, text);
+    }
     let folder = Folder::new();
     let skd = Skd::new("-vl=socket cat");
     let skd = skd.under(&format!("env -C {}", folder.path(""))).start();
@@ -158,7 +160,11 @@ fn an_option_that_takes_one_value_may_not_be_given_twice() {
         -c 5 --max-connections=5 -t 0 cat => --max-connections: given more than once
         --mode 600 --mode=600 -l x cat => --mode: given more than once
         --owner 0 -l x --owner 0 cat => --owner: given more than once
-        --proto=X -t 0 --proto X cat => --proto: given more than once",
+        --proto=X -t 0 --proto X cat => --proto: given more than once
+        --keepalive -t 0 --keepalive cat => --keepalive: given more than once
+        --keepalive=5 -t 0 --keepalive cat => --keepalive: given more than once
+        --defer-accept 5 -t 0 --defer-accept=5 cat => --defer-accept: given more than once
+        --bind-to-device lo -t 0 --bind-to-device lo cat => --bind-to-device: given more than once",
     );
 }
 
@@ -196,6 +202,14 @@ fn what_is_missing_or_too_much_is_named() {
         --proto= cat => --proto: a name is missing
         --nodelay=1 -t 0 cat => --nodelay: takes no value
         --help=me => --help: takes no value
+        --mptcp=1 -t 0 cat => --mptcp: takes no value
+        --bind-to-device= -t 0 cat => --bind-to-device: \"\": an interface's name has 1 to 15 bytes
+        --bind-to-device sixteen-letters- -t 0 cat => --bind-to-device: \"sixteen-letters-\": an interface's name \
+            has 1 to 15 bytes
+        --defer-accept -t 0 cat => --defer-accept: \"-t\" is no whole number from 1 to 3600
+        --keepalive= -t 0 cat => --keepalive: \"\" is no whole number from 1 to 32767
+        --keepalive==5 -t 0 cat => --keepalive: \"=5\" is no whole number from 1 to 32767
+        --keepalive=5,6,7,8 -t 0 cat => --keepalive: \"5,6,7,8\": IDLE[,INTERVAL[,COUNT]] expected
         --vsock= cat => --vsock: \"\": a port is missing
         --vsock 4294967295 cat => --vsock: \"4294967295\": a vsock port is a whole number from 0 to 4294967294
         --vsock http cat => --vsock: \"http\": a vsock port is a whole number from 0 to 4294967294
@@ -230,7 +244,8 @@ fn what_is_no_option_is_refused_and_named() {
 #[test]
 fn without_a_socket_options_about_sockets_are_usage_errors() {
     let options = "--backlog=5 --max-connections=5 --mode=600 --owner=0 --proto=X --stream --datagram \
-        --seqpacket --ipv4 --ipv6 --nodelay --print-port --stderr-to-client --tcp6";
+        --seqpacket --ipv4 --ipv6 --nodelay --print-port --stderr-to-client --tcp6 --reuse-port --freebind \
+        --bind-to-device=lo --keepalive --keepalive=5 --defer-accept=5 --mptcp";
     for option in options.split_whitespace() {
         let name = option.split('=').next().unwrap();
         let text = format!("{name}: there is no socket");
@@ -268,9 +283,9 @@ fn hostile_words_make_one_harmless_line() {
     let long = vec![b'9'; 120 * 1024];
     for word in [hostile, vec![b'x'; 300], long] {
         let word = OsString::from_vec(word);
-        for option in [
-            "-c", "-b", "--mode", "--owner", "-t", "-u", "-i", "--vsock", "--adopt",
-        ] {
+        let options =
+            "-c -b --mode --owner -t -u -i --vsock --adopt --bind-to-device --defer-accept";
+        for option in options.split(' ') {
             let skd = Skd::with_words([option]).word(&word).word("cat");
             said_one_line(&skd.outcome(), 100);
         }

@@ -2,7 +2,7 @@
 
 use crate::kit::net::{Client, hear_udp, udp};
 use crate::kit::skd::{Running, Skd};
-use crate::kit::{Folder, fails, need, probe};
+use crate::kit::{Folder, fails, need, own_etc, probe};
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr, TcpListener, ToSocketAddrs, UdpSocket};
 
@@ -18,18 +18,6 @@ fn listens(skd: &mut Running, count: usize) -> Vec<String> {
 
 fn v6(port: u16) -> Client {
     Client::tcp_to(SocketAddr::from((Ipv6Addr::LOCALHOST, port)))
-}
-
-/// A wrapper that gives skd files of its own in /etc: `FILE` is what becomes /etc/FILE.
-fn own_etc(folder: &Folder, files: &[(&str, &str)]) -> String {
-    let mut body = String::new();
-    for (name, text) in files {
-        let path = folder.path(name);
-        std::fs::write(&path, text).unwrap();
-        body += &format!("mount --bind {path} /etc/{name} || exit 99\n");
-    }
-    let script = folder.script("own-etc", &format!("{body}exec \"$@\""));
-    format!("unshare --mount {script}")
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! Turns argv into options as typed, by the table of options, and that table into the help.
 
-use crate::config::options::{Many, NONE, Nothing, One, SECTIONS, Spec};
+use crate::config::options::{Many, Maybe, NONE, Nothing, One, SECTIONS, Spec};
 use crate::model::error::Fatal;
 use crate::model::text::Quoted;
 use clap::builder::ValueParser;
@@ -43,8 +43,9 @@ pub(crate) fn parse(words: Vec<OsString>) -> Result<Typed, Fatal> {
 /// clap takes `-c=5` for `-c 5`; to getopt(3) the value is `=5`. One more `=` makes clap say the same.
 fn doubled(mut words: Vec<OsString>) -> Vec<OsString> {
     let specs = || SECTIONS.iter().flat_map(|(_, specs)| specs.iter());
-    let takes_value =
-        |is_it: &dyn Fn(&Spec) -> bool| specs().any(|spec| is_it(spec) && spec.takes != Nothing);
+    let takes_value = |is_it: &dyn Fn(&Spec) -> bool| {
+        specs().any(|spec| is_it(spec) && matches!(spec.takes, One(_) | Many(_)))
+    };
     let mut is_value = false;
     for word in &mut words {
         let bytes = word.as_bytes();
@@ -120,6 +121,11 @@ fn argument(spec: &Spec) -> Arg {
             .action(ArgAction::Append)
             .value_parser(ValueParser::os_string())
             .allow_hyphen_values(true),
+        (Maybe(_), _) => named
+            .action(ArgAction::Set)
+            .value_parser(ValueParser::os_string())
+            .num_args(0..=1)
+            .require_equals(true),
     }
 }
 
@@ -144,9 +150,10 @@ fn complaint(error: &clap::Error) -> String {
     }
 }
 
-/// `--backlog` out of clap's `--backlog <N>`.
+/// `--backlog` out of clap's `--backlog <N>`, `--keepalive` out of its `--keepalive[=<keepalive>]`.
 fn option_name(shown: &str) -> String {
     let name = shown.split(' ').next().unwrap_or(shown);
+    let name = name.split("[=").next().unwrap_or(name);
     name.trim_end_matches("...").to_owned()
 }
 
@@ -173,18 +180,17 @@ fn help() -> String {
             let value = match spec.takes {
                 Nothing => String::new(),
                 One(value) | Many(value) => format!(" {value}"),
+                Maybe(value) => format!("[={value}]"),
             };
             let many = if matches!(spec.takes, Many(_)) {
                 " *"
             } else {
                 ""
             };
-            text.push_str(&format!(
-                "{:>6}{:<24} {}{many}\n",
-                short,
-                format!("{long}{value}"),
-                spec.help
-            ));
+            // What is too long for its column is told apart by two blanks.
+            let name = format!("{long}{value}");
+            let gap = if name.len() < 24 { " " } else { "  " };
+            text.push_str(&format!("{short:>6}{name:<24}{gap}{}{many}\n", spec.help));
         }
     }
     text.push_str("\n* may be given several times. The manual is skd(8).\n");
@@ -233,6 +239,7 @@ mod tests {
             (&["-t80", "cat", "--", "x"], &["cat", "--", "x"]),
             (&["-t", "80", "cat", "-1"], &["cat", "-1"]),
             (&["-", "x"], &["-", "x"]),
+            (&["--keepalive", "80"], &["80"]),
             (&["-1"], &[]),
         ];
         for (words, rest) in table {
@@ -255,6 +262,10 @@ mod tests {
                 "--backlog: given more than once",
             ),
             (&["--no-adopt=x", "cat"], "--no-adopt: takes no value"),
+            (
+                &["--keepalive", "-t", "80", "--keepalive=5", "cat"],
+                "--keepalive: given more than once",
+            ),
         ];
         for (words, text) in table {
             let Err(fatal) = parse(words.iter().map(OsString::from).collect()) else {

@@ -1,7 +1,7 @@
 //! Turns options as typed into what they mean together, and refuses what makes no sense.
 
 use crate::config::cli::{ADOPT_STDIN, PROG};
-use crate::config::{addr, number, passing, process, sockets};
+use crate::config::{addr, number, passing, process, sockets, sockopt};
 use crate::model::address::Family;
 use crate::model::error::Fatal;
 use crate::model::service::{Adopt, Level, Lifetime, Making, Proto, Run, Service};
@@ -33,6 +33,7 @@ pub(crate) fn meant(typed: &ArgMatches) -> Result<Run, Fatal> {
         max_connections: max_connections(typed)?,
         stderr_to_client: given(typed, "stderr-to-client"),
         nodelay: given(typed, "nodelay"),
+        keepalive: sockopt::keepalive(typed)?,
         proto: Proto {
             name: proto(typed)?,
             tcp6: given(typed, "tcp6"),
@@ -141,6 +142,7 @@ fn making(typed: &ArgMatches, family: Family) -> Result<Making, Fatal> {
         backlog,
         mode,
         owner,
+        sockets: sockopt::options(typed)?,
     })
 }
 
@@ -189,6 +191,8 @@ fn needs_socket(typed: &ArgMatches) -> Option<&'static str> {
         ("backlog", "--backlog"),
         ("mode", "--mode"),
         ("owner", "--owner"),
+        ("bind-to-device", "--bind-to-device"),
+        ("defer-accept", "--defer-accept"),
         ("max-connections", "--max-connections"),
         ("proto", "--proto"),
         ("pass", "--pass"),
@@ -202,6 +206,9 @@ fn needs_socket(typed: &ArgMatches) -> Option<&'static str> {
         ("ipv4", "--ipv4"),
         ("ipv6", "--ipv6"),
         ("nodelay", "--nodelay"),
+        ("reuse-port", "--reuse-port"),
+        ("freebind", "--freebind"),
+        ("mptcp", "--mptcp"),
         ("print-port", "--print-port"),
         ("stderr-to-client", "--stderr-to-client"),
         ("tcp6", "--tcp6"),
@@ -213,7 +220,14 @@ fn needs_socket(typed: &ArgMatches) -> Option<&'static str> {
         .iter()
         .filter(|(name, _)| value(typed, name).is_some());
     let flags = FLAGS.iter().filter(|(name, _)| given(typed, name));
-    values.chain(flags).map(|(_, shown)| *shown).next()
+    // The value of this one may be left out.
+    let keepalive = [("keepalive", "--keepalive")];
+    let keepalive = keepalive.iter().filter(|(name, _)| typed.contains_id(name));
+    values
+        .chain(flags)
+        .chain(keepalive)
+        .map(|(_, shown)| *shown)
+        .next()
 }
 
 #[cfg(test)]

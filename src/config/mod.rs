@@ -10,6 +10,7 @@ mod options;
 mod passing;
 mod process;
 mod sockets;
+mod sockopt;
 
 use crate::model::error::Fatal;
 use crate::model::service::Run;

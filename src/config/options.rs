@@ -8,6 +8,8 @@ pub(super) enum Takes {
     One(&'static str),
     /// A value each time.
     Many(&'static str),
+    /// A value or none; it must be joined by `=`, and the option has no short name.
+    Maybe(&'static str),
 }
 
 /// One option: its short and long name (either may be missing), what it takes, its line in the help.
@@ -30,7 +32,7 @@ const fn spec(short: char, long: &'static str, takes: Takes, help: &'static str)
     }
 }
 
-pub(super) use Takes::{Many, Nothing, One};
+pub(super) use Takes::{Many, Maybe, Nothing, One};
 
 /// Every option, in the sections and order of the help and the manual.
 pub(super) const SECTIONS: &[(&str, &[Spec])] = &[
@@ -94,6 +96,37 @@ pub(super) const SECTIONS: &[(&str, &[Spec])] = &[
                 One("USER[:GROUP]"),
                 "owner of unix socket files [caller]",
             ),
+            spec(
+                NONE,
+                "reuse-port",
+                Nothing,
+                "share ports with others of the same user",
+            ),
+            spec(
+                NONE,
+                "freebind",
+                Nothing,
+                "bind addresses that are not there yet",
+            ),
+            spec(
+                NONE,
+                "bind-to-device",
+                One("IF"),
+                "only what comes in by this interface",
+            ),
+            spec(
+                NONE,
+                "keepalive",
+                Maybe("IDLE[,INTERVAL[,COUNT]]"),
+                "find dead TCP clients [off]",
+            ),
+            spec(
+                NONE,
+                "defer-accept",
+                One("SECS"),
+                "TCP clients must speak first [off]",
+            ),
+            spec(NONE, "mptcp", Nothing, "-t and -i listen with MPTCP"),
             spec(
                 '1',
                 "print-port",

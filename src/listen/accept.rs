@@ -1,12 +1,13 @@
 //! From a listener to its connections, and to the first datagram that waits.
 
-use crate::listen::Listener;
 use crate::listen::adopt::{peer_of, place_of};
+use crate::listen::{Listener, open};
 use crate::model::address::{Place, unmapped};
 use crate::model::peer::Peer;
+use crate::model::sockopt::KeepAlive;
 use crate::sys::errno::Errno;
 use crate::sys::sockaddr::Meaning;
-use crate::sys::{datagram, socket};
+use crate::sys::{datagram, socket, sockopt};
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::OwnedFd;
 use std::time::Duration;
@@ -26,6 +27,23 @@ pub(crate) enum Local {
     OfListener,
     Own(Place),
     Unknown,
+}
+
+impl Arrival {
+    /// Sets a TCP connection as `-n` and `--keepalive` ask for.
+    ///
+    /// # Errors
+    /// The kernel does not have it for this connection.
+    pub(crate) fn set(&self, nodelay: bool, keepalive: Option<KeepAlive>) -> Result<(), Errno> {
+        if !matches!(self.peer, Peer::Inet(_)) {
+            return Ok(());
+        }
+        if nodelay {
+            // It fails only for a client that has gone already.
+            let _ = sockopt::set_nodelay(&self.conn);
+        }
+        keepalive.map_or(Ok(()), |keepalive| open::keep_alive(&self.conn, keepalive))
+    }
 }
 
 /// What came of asking a listener for a connection.

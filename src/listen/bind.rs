@@ -1,5 +1,6 @@
 //! Makes the sockets that were asked for by address.
 
+use crate::listen::open::{self, Refused};
 use crate::listen::resolve::{self, Addresses};
 use crate::listen::unixfile::{self, Access, socket_type, sun_path};
 use crate::listen::{Listener, adopt};
@@ -8,6 +9,7 @@ use crate::model::daemon::UserSpec;
 use crate::model::error::Fatal;
 use crate::model::number;
 use crate::model::service::Making;
+use crate::model::sockopt::{KeepAlive, SocketOptions};
 use crate::model::text::Quoted;
 use crate::sys::errno::Errno;
 use crate::sys::sockaddr::SockAddr;
@@ -20,6 +22,8 @@ use std::os::fd::OwnedFd;
 pub(crate) struct BindOptions {
     backlog: i32,
     access: Access,
+    sockets: SocketOptions,
+    keepalive: Option<KeepAlive>,
 }
 
 impl BindOptions {
@@ -27,7 +31,7 @@ impl BindOptions {
     ///
     /// # Errors
     /// 100 for an unknown user or group.
-    pub(crate) fn of(making: &Making) -> Result<Self, Fatal> {
+    pub(crate) fn of(making: &Making, keepalive: Option<KeepAlive>) -> Result<Self, Fatal> {
         let owner = making.owner.as_ref().map(owner_ids).transpose()?;
         Ok(Self {
             backlog: making.backlog,
@@ -35,7 +39,19 @@ impl BindOptions {
                 mode: making.mode,
                 owner,
             },
+            sockets: making.sockets.clone(),
+            keepalive,
         })
+    }
+
+    /// An internet socket with all that is asked for but for SO_REUSEPORT.
+    fn open(&self, style: Style, address: SocketAddr) -> Result<OwnedFd, Refused> {
+        let domain = if address.is_ipv4() {
+            socket::AF_INET
+        } else {
+            socket::AF_INET6
+        };
+        open::inet(&self.sockets, self.keepalive, style, domain)
     }
 }
 
@@ -99,14 +115,20 @@ impl Made {
 }
 
 impl Wanted {
-    /// Looks up names, and looks at what lies at a unix path.
+    /// Looks up names, looks at what lies at a unix path, and tries out what the kernel may not have.
     ///
     /// # Errors
     /// As `listen::prepare`.
-    pub(crate) fn of(named: &Named, family: Family, inherited: &[Listener]) -> Result<Self, Fatal> {
+    pub(crate) fn of(
+        named: &Named,
+        family: Family,
+        options: &BindOptions,
+        inherited: &[Listener],
+    ) -> Result<Self, Fatal> {
         match named {
             Named::Inet { style, host, port } => {
                 let addresses = resolve::addresses(*style, host, port, family)?;
+                try_out(options, *style, &addresses)?;
                 Ok(Self::Inet {
                     style: *style,
                     addresses,
@@ -199,15 +221,16 @@ fn every(
         };
     }
     let v6_only = satisfying(inherited, style, &Place::Inet(v4)).is_some();
-    match inet(options, style, v6, v6_only) {
+    match inet(options, style, v6, v6_only, port == 0) {
         Ok(listener) => {
             let port = listener.place.inet_port().unwrap_or(port);
             Ok((vec![listener], port))
         }
-        Err(Errno::FAMILY_NOT_SUPPORTED | Errno::ADDRESS_NOT_AVAILABLE) => {
-            listed(options, style, &[v4], inherited)
-        }
-        Err(errno) => Err(unable(style, &Place::Inet(v6), errno)),
+        Err(Refused {
+            errno: Errno::FAMILY_NOT_SUPPORTED | Errno::ADDRESS_NOT_AVAILABLE,
+            ..
+        }) => listed(options, style, &[v4], inherited),
+        Err(refused) => Err(unable_as_asked(style, v6, refused)),
     }
 }
 
@@ -227,8 +250,8 @@ fn listed(
     loop {
         tries -= 1;
         match listed_once(options, style, addresses, inherited) {
-            Err((_, Errno::ADDRESS_IN_USE)) if tries > 0 => {}
-            Err((address, errno)) => return Err(unable(style, &Place::Inet(address), errno)),
+            Err((_, refused)) if refused.errno == Errno::ADDRESS_IN_USE && tries > 0 => {}
+            Err((address, refused)) => return Err(unable_as_asked(style, address, refused)),
             Ok(made) => return Ok(made),
         }
     }
@@ -240,15 +263,17 @@ fn listed_once(
     style: Style,
     addresses: &[SocketAddr],
     inherited: &[Listener],
-) -> Result<(Vec<Listener>, u16), (SocketAddr, Errno)> {
+) -> Result<(Vec<Listener>, u16), (SocketAddr, Refused)> {
     let mut listeners: Vec<Listener> = Vec::new();
     let mut port = addresses.first().map_or(0, SocketAddr::port);
+    let is_open = port == 0;
     for address in addresses {
         let address = with_same_port(*address, port);
         if satisfying(inherited, style, &Place::Inet(unmapped(address))).is_some() {
             continue;
         }
-        let listener = inet(options, style, address, true).map_err(|errno| (address, errno))?;
+        let listener =
+            inet(options, style, address, true, is_open).map_err(|refused| (address, refused))?;
         port = listener.place.inet_port().unwrap_or(port);
         listeners.push(listener);
     }
@@ -264,32 +289,65 @@ fn unable(style: Style, place: &Place, reason: impl Display) -> Fatal {
     Fatal::unable(format!("bind {}", Label::new(style, place)), reason)
 }
 
-/// SO_REUSEADDR is for TCP alone: on UDP it would let a second server take over the port.
+/// The same with the option that the kernel refused.
+fn unable_as_asked(style: Style, address: SocketAddr, refused: Refused) -> Fatal {
+    let label = Label::new(style, &Place::Inet(address));
+    let with = refused.option.map(|option| format!(" with {option}"));
+    let deed = format!("bind {label}{}", with.unwrap_or_default());
+    Fatal::unable(deed, refused.errno)
+}
+
+/// Makes a socket for each address and lets go of it: what the kernel does not have is known without binding.
+///
+/// # Errors
+/// 111, naming address and option.
+fn try_out(options: &BindOptions, style: Style, addresses: &Addresses) -> Result<(), Fatal> {
+    let open = |address: SocketAddr| {
+        let opened = options.open(style, unmapped(address));
+        let shared = opened.and_then(|socket| open::share_port(&options.sockets, &socket));
+        shared.map_err(|refused| (address, refused))
+    };
+    let tried = match addresses {
+        Addresses::Listed(addresses) => addresses.iter().copied().try_for_each(open),
+        Addresses::Every(port) => match open((Ipv6Addr::UNSPECIFIED, *port).into()) {
+            Err((_, refused)) if refused.errno == Errno::FAMILY_NOT_SUPPORTED => {
+                open((Ipv4Addr::UNSPECIFIED, *port).into())
+            }
+            tried => tried,
+        },
+    };
+    tried.map_err(|(address, refused)| unable_as_asked(style, address, refused))
+}
+
+/// SO_REUSEADDR is for TCP alone: on UDP it would let a second server take over the port. `port_is_open`: the kernel
+/// chooses the port, or has chosen it just now for another address of the same name.
 fn inet(
     options: &BindOptions,
     style: Style,
     address: SocketAddr,
     v6_only: bool,
-) -> Result<Listener, Errno> {
+    port_is_open: bool,
+) -> Result<Listener, Refused> {
     // An IPv4-mapped address is bound as the IPv4 address it is: an IPv6-only socket could not have it.
     let address = unmapped(address);
-    let domain = if address.is_ipv4() {
-        socket::AF_INET
-    } else {
-        socket::AF_INET6
-    };
-    let made = socket::make(domain, socket_type(style))?;
+    let made = options.open(style, address)?;
     if address.is_ipv6() {
         sockopt::set_v6_only(&made, v6_only)?;
     }
     if style != Style::Datagram {
         sockopt::set_reuse_address(&made)?;
     }
+    if !port_is_open {
+        open::share_port(&options.sockets, &made)?;
+    }
     socket::bind(&made, &SockAddr::inet(address))?;
+    if port_is_open {
+        open::share_port(&options.sockets, &made)?;
+    }
     if style != Style::Datagram {
         socket::listen(&made, options.backlog)?;
     }
-    adopt::listener(made, style)
+    Ok(adopt::listener(made, style)?)
 }
 
 fn unix(options: &BindOptions, style: Style, name: UnixName) -> Result<Listener, Fatal> {

@@ -5,6 +5,7 @@ pub(crate) mod accept;
 mod adopt;
 mod bind;
 pub(crate) mod inherit;
+pub(crate) mod open;
 mod ready;
 mod resolve;
 mod unixfile;
@@ -56,6 +57,13 @@ impl Listener {
             Origin::Adopted { name } => name,
             Origin::Ours => OsStr::new(inherit::UNNAMED),
         }
+    }
+}
+
+impl Listener {
+    /// Whether its connections are of TCP, or of MPTCP.
+    fn is_tcp(&self) -> bool {
+        self.style == Style::Stream && self.place.inet_port().is_some()
     }
 }
 
@@ -114,17 +122,27 @@ pub(crate) struct Prepared(Vec<bind::Wanted>);
 /// Looks up every name on the command line and looks at what lies at every unix path that no inherited socket satisfies.
 ///
 /// # Errors
-/// 100 for an unknown service, user or group; 111 for a host that does not resolve, for a unix path that cannot be
-/// bound, and for a kernel without vsock.
+/// 100 for an unknown service, user or group, and for an option without a socket that it is for; 111 for a host that
+/// does not resolve, for a unix path that cannot be bound, and for what the kernel does not have.
 pub(crate) fn prepare(
     run: &Run,
     inherited: &[Listener],
 ) -> Result<(Prepared, bind::BindOptions), Fatal> {
-    let options = bind::BindOptions::of(&run.making)?;
+    if let Some(wrong) = run.misplaced(inherited.iter().any(Listener::is_tcp)) {
+        return Err(Fatal::usage(wrong));
+    }
+    let keepalive = run.service.keepalive;
+    let options = bind::BindOptions::of(&run.making, keepalive)?;
+    if let Some(keepalive) = keepalive {
+        let tcp = inherited.iter().filter(|listener| listener.is_tcp());
+        for listener in tcp {
+            open::try_keep_alive(listener, keepalive)?;
+        }
+    }
     let wanted = run
         .named
         .iter()
-        .map(|named| bind::Wanted::of(named, run.making.family, inherited))
+        .map(|named| bind::Wanted::of(named, run.making.family, &options, inherited))
         .collect::<Result<_, _>>()?;
     Ok((Prepared(wanted), options))
 }

@@ -9,4 +9,5 @@ pub(crate) mod manager;
 pub(crate) mod number;
 pub(crate) mod peer;
 pub(crate) mod service;
+pub(crate) mod sockopt;
 pub(crate) mod text;

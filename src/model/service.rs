@@ -1,7 +1,8 @@
 //! What is served and how: a service, the sockets it asks for, and the run as a whole.
 
-use crate::model::address::{Family, Named};
+use crate::model::address::{Family, Named, Style};
 use crate::model::daemon::{Daemon, UserSpec};
+use crate::model::sockopt::{KeepAlive, SocketOptions};
 use crate::model::text::Quoted;
 use std::ffi::{OsStr, OsString};
 use std::num::NonZeroU32;
@@ -51,6 +52,8 @@ pub(crate) struct Service {
     pub(crate) stderr_to_client: bool,
     /// `-n`: TCP_NODELAY on every accepted TCP connection.
     pub(crate) nodelay: bool,
+    /// `--keepalive`, on every TCP connection.
+    pub(crate) keepalive: Option<KeepAlive>,
     pub(crate) proto: Proto,
 }
 
@@ -81,6 +84,7 @@ pub(crate) struct Making {
     pub(crate) mode: Option<u32>,
     /// Owner of unix socket files, by name or number, not yet looked up.
     pub(crate) owner: Option<UserSpec>,
+    pub(crate) sockets: SocketOptions,
 }
 
 /// The highest number that a descriptor can have: the kernel's own limit of fs.nr_open, sysctl_nr_open_max.
@@ -126,6 +130,39 @@ pub(crate) struct Run {
     pub(crate) passes: bool,
     /// An option given that needs a socket, as the user knows it: a usage error if there is none.
     pub(crate) needs_socket: Option<&'static str>,
+}
+
+impl Run {
+    /// An option given that is for a kind of socket of which there is none, in words. `adopts_tcp`: a TCP listener or
+    /// connection was adopted, which is used as it is but for what concerns connections.
+    pub(crate) fn misplaced(&self, adopts_tcp: bool) -> Option<String> {
+        let makes = |kind: &dyn Fn(Style) -> bool| {
+            let is_one = |named: &Named| matches!(named, Named::Inet { style, .. } if kind(*style));
+            self.named.iter().any(is_one)
+        };
+        let (makes_inet, makes_tcp) = (makes(&|_| true), makes(&|style| style == Style::Stream));
+        let inet = (makes_inet, "internet socket to make");
+        let tcp = (makes_tcp, "TCP listener to make");
+        let options = &self.making.sockets;
+        let all = [
+            (options.reuse_port, "--reuse-port", inet),
+            (options.freebind, "--freebind", inet),
+            (options.device.is_some(), "--bind-to-device", inet),
+            (
+                self.service.keepalive.is_some(),
+                "--keepalive",
+                (makes_tcp || adopts_tcp, "TCP socket"),
+            ),
+            (options.defer_accept_secs.is_some(), "--defer-accept", tcp),
+            (options.mptcp, "--mptcp", tcp),
+        ];
+        let mut misplaced = all
+            .into_iter()
+            .filter(|(is_given, _, (is_there, _))| *is_given && !is_there);
+        misplaced
+            .next()
+            .map(|(_, option, (_, kind))| format!("{option}: there is no {kind}"))
+    }
 }
 
 /// How much is logged; each level includes those before it.

@@ -2,9 +2,10 @@
 
 use super::{Made, Server};
 use crate::launch::prog::Prog;
-use crate::listen::Listener;
+use crate::listen::{Listener, Origin};
 use crate::model::address::{Label, Place, Style, UnixName};
 use crate::model::service::{Level, Mode, Pass, Proto, Service};
+use crate::model::sockopt::KeepAlive;
 use crate::report::log::Log;
 use crate::sys::counting::allocations;
 use crate::sys::stderr::Stderr;
@@ -34,7 +35,9 @@ fn server(socket: OwnedFd, place: Place) -> Server {
         file: None,
         is_v6_only: false,
         peeking: None,
-        origin: crate::listen::Origin::Ours,
+        origin: Origin::Adopted {
+            name: "unknown".into(),
+        },
     };
     let service = Service {
         mode: Mode::default(),
@@ -43,6 +46,7 @@ fn server(socket: OwnedFd, place: Place) -> Server {
         max_connections: None,
         stderr_to_client: false,
         nodelay: true,
+        keepalive: Some(KeepAlive::default()),
         proto: Proto::default(),
     };
     let mut server = Server::new(Made {

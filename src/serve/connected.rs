@@ -6,12 +6,11 @@ use crate::listen::accept::Local;
 use crate::model::address::Place;
 use crate::model::error::Fatal;
 use crate::model::event::{Count, Event};
-use crate::model::peer::Peer;
 use crate::model::service::Service;
 use crate::report::log::Log;
 use crate::serve::facts;
 use crate::sys::errno::Errno;
-use crate::sys::{fd, process, signal, sockopt};
+use crate::sys::{fd, process, signal};
 use std::ffi::OsString;
 use std::os::fd::AsFd;
 use std::time::Instant;
@@ -61,10 +60,7 @@ pub(crate) fn become_prog(
 /// Puts the connection in place; returns what stderr was.
 fn hand_over(service: &Service, connection: &Connection) -> Result<std::os::fd::OwnedFd, Errno> {
     let conn = &connection.arrival.conn;
-    if service.nodelay && matches!(connection.arrival.peer, Peer::Inet(_)) {
-        // It fails only for a client that has gone already.
-        let _ = sockopt::set_nodelay(conn);
-    }
+    connection.arrival.set(service.nodelay, service.keepalive)?;
     fd::set_nonblocking(conn, false)?;
     let stderr = fd::duplicate(fd::standard(2))?;
     for number in 0..if service.stderr_to_client { 3 } else { 2 } {

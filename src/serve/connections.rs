@@ -1,12 +1,12 @@
 //! From a connection that waits to a running program.
 
+use crate::listen::Origin;
 use crate::listen::accept::{self, Arrival, Taken};
 use crate::model::event::{Event, Trouble};
-use crate::model::peer::{Peer, Source};
+use crate::model::peer::Source;
 use crate::serve::children::Child;
 use crate::serve::{BATCH, PATIENCE, REST, Server, facts, index};
 use crate::sys::errno::Errno;
-use crate::sys::sockopt;
 use crate::sys::spawn::Handing;
 use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
@@ -74,10 +74,10 @@ impl Server {
         self.notices.changed();
         let source = Source::of(&arrival.peer);
         let number = self.sources.enter(source);
-        if self.service.nodelay && matches!(arrival.peer, Peer::Inet(_)) {
-            // It fails only for a client that has gone already.
-            let _ = sockopt::set_nodelay(&arrival.conn);
-        }
+        let is_adopted = listening.listener.origin != Origin::Ours;
+        // A listener of ours has passed it on. That the kernel has it was tried at start.
+        let keepalive = self.service.keepalive.filter(|_| is_adopted);
+        let _ = arrival.set(self.service.nodelay, keepalive);
         let started = match self.spawner.vacancy() {
             None => Err(Errno::AGAIN),
             Some(mut vacancy) => {

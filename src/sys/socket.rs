@@ -8,8 +8,8 @@ use std::ffi::c_int;
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
 
 pub(crate) use libc::{
-    AF_INET, AF_INET6, AF_NETLINK, AF_PACKET, AF_UNIX, AF_VSOCK, SOCK_DGRAM, SOCK_RAW,
-    SOCK_SEQPACKET, SOCK_STREAM,
+    AF_INET, AF_INET6, AF_NETLINK, AF_PACKET, AF_UNIX, AF_VSOCK, IPPROTO_MPTCP as MPTCP,
+    SOCK_DGRAM, SOCK_RAW, SOCK_SEQPACKET, SOCK_STREAM,
 };
 
 sockopt_impl!(
@@ -29,14 +29,34 @@ sockopt_impl!(
     c_int
 );
 
-/// socket(2), close-on-exec and non-blocking.
+sockopt_impl!(
+    /// SO_PROTOCOL of socket(7): which protocol of its family.
+    Protocol,
+    GetOnly,
+    libc::SOL_SOCKET,
+    libc::SO_PROTOCOL,
+    c_int
+);
+
+/// socket(2), close-on-exec and non-blocking, of the usual protocol.
 pub(crate) fn make(domain: c_int, style: c_int) -> Result<OwnedFd, Errno> {
+    make_of(domain, style, 0)
+}
+
+/// The same of another protocol, such as `MPTCP`.
+pub(crate) fn make_of(domain: c_int, style: c_int, protocol: c_int) -> Result<OwnedFd, Errno> {
+    let style = style | libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK;
     // SAFETY: the call takes no pointer.
-    let fd = check(unsafe {
-        libc::socket(domain, style | libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK, 0)
-    })?;
+    let fd = check(unsafe { libc::socket(domain, style, protocol) })?;
     // SAFETY: the kernel has just made this descriptor; nothing else knows of it.
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// A new socket of the family, type and protocol of this one.
+pub(crate) fn make_like(socket: impl AsFd) -> Result<OwnedFd, Errno> {
+    let socket = socket.as_fd();
+    let (domain, style, _) = nature(socket)?;
+    make_of(domain, style, getsockopt(&socket, Protocol)?)
 }
 
 /// bind(2).

@@ -96,6 +96,18 @@ pub(crate) fn jail(path: &str) {
     assert!(status.success());
 }
 
+/// A wrapper that gives skd files of its own in /etc: `FILE` is what becomes /etc/FILE.
+pub(crate) fn own_etc(folder: &Folder, files: &[(&str, &str)]) -> String {
+    let mut body = String::new();
+    for (name, text) in files {
+        let path = folder.path(name);
+        std::fs::write(&path, text).unwrap();
+        body += &format!("mount --bind {path} /etc/{name} || exit 99\n");
+    }
+    let script = folder.script("own-etc", &format!("{body}exec \"$@\""));
+    format!("unshare --mount {script}")
+}
+
 /// The lines of probe's report that begin with this word, without it.
 pub(crate) fn facts<'a>(report: &'a str, word: &str) -> Vec<&'a str> {
     report

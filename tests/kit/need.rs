@@ -52,6 +52,11 @@ pub(crate) fn vsock() -> bool {
     have("vsock", made.is_ok())
 }
 
+/// Whether the kernel has MPTCP, and lets us use it.
+pub(crate) fn mptcp() -> bool {
+    have("MPTCP", crate::kit::net::mptcp_socket().is_some())
+}
+
 fn have(what: &str, is_there: bool) -> bool {
     if !is_there {
         let all = std::env::var_os("SKD_TEST_NEED").is_some_and(|need| need == "all");

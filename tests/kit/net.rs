@@ -136,6 +136,29 @@ pub(crate) fn raw_socket(family: AddressFamily, style: SockType) -> OwnedFd {
     socket::socket(family, style, SockFlag::SOCK_CLOEXEC, None).unwrap()
 }
 
+/// An MPTCP socket, if the kernel has that.
+pub(crate) fn mptcp_socket() -> Option<OwnedFd> {
+    use nix::libc;
+    let style = libc::SOCK_STREAM | libc::SOCK_CLOEXEC;
+    #[allow(unsafe_code, reason = "nix does not know this protocol")]
+    // SAFETY: the call takes no pointer.
+    let made = unsafe { libc::socket(libc::AF_INET, style, libc::IPPROTO_MPTCP) };
+    if made < 0 {
+        return None;
+    }
+    #[allow(unsafe_code, reason = "as above")]
+    // SAFETY: the kernel has just made this descriptor; nothing else knows of it.
+    Some(unsafe { std::os::fd::FromRawFd::from_raw_fd(made) })
+}
+
+/// Connects to 127.0.0.1 with MPTCP.
+pub(crate) fn mptcp(port: u16) -> Client {
+    let socket = mptcp_socket().unwrap();
+    let to = SockaddrStorage::from(SocketAddr::from(([127, 0, 0, 1], port)));
+    socket::connect(socket.as_raw_fd(), &to).unwrap();
+    Client::of_tcp(TcpStream::from(socket))
+}
+
 /// A seqpacket listener at `path`.
 pub(crate) fn seqpacket_listener(path: &str) -> OwnedFd {
     let listener = raw_socket(AddressFamily::Unix, SockType::SeqPacket);

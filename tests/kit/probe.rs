@@ -12,11 +12,21 @@ use nix::libc;
 use nix::sys::socket::{
     self, AddressFamily, MsgFlags, SockFlag, SockType, SockaddrStorage, sockopt,
 };
+use nix::{getsockopt_impl, sockopt_impl};
 use std::ffi::CString;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixDatagram;
+
+sockopt_impl!(
+    /// SO_PROTOCOL of socket(7).
+    Protocol,
+    GetOnly,
+    libc::SOL_SOCKET,
+    libc::SO_PROTOCOL,
+    libc::c_int
+);
 
 fn main() {
     let words: Vec<String> = std::env::args().skip(1).collect();
@@ -70,7 +80,8 @@ fn answer(text: &str) {
 }
 
 /// One fact a line: `fd N WHAT FLAGS`, `signals FIELD HEX`, `limit SOFT HARD`, `cwd PATH`, `umask OCTAL`, `pid PID PPID
-/// PGRP SID`, `nodelay 0|1`, `word TEXT`, `env NAME=VALUE` (sorted).
+/// PGRP SID`, `nodelay 0|1`, `keepalive off|IDLE,INTERVAL,COUNT`, `protocol NUMBER`, `word TEXT`, `env NAME=VALUE`
+/// (sorted).
 fn report() -> String {
     let mut lines = Vec::new();
     for number in 0..1024 {
@@ -127,6 +138,9 @@ fn report() -> String {
     ));
     let nodelay = socket::getsockopt(&std::io::stdin(), sockopt::TcpNoDelay);
     lines.push(format!("nodelay {}", u8::from(nodelay.unwrap_or(false))));
+    lines.push(format!("keepalive {}", keepalive()));
+    let protocol = socket::getsockopt(&std::io::stdin(), Protocol);
+    lines.push(format!("protocol {}", protocol.unwrap_or(-1)));
     lines.extend(std::env::args().map(|word| format!("word {word}")));
     let mut environment: Vec<_> = std::env::vars_os().collect();
     environment.sort();
@@ -138,6 +152,20 @@ fn report() -> String {
         lines.push(format!("env {name}={value}"));
     }
     lines.join("\n") + "\n"
+}
+
+/// SO_KEEPALIVE of descriptor 0, and the times and the count of it: `off`, or `IDLE,INTERVAL,COUNT`.
+fn keepalive() -> String {
+    let stdin = std::io::stdin();
+    if socket::getsockopt(&stdin, sockopt::KeepAlive) != Ok(true) {
+        return "off".into();
+    }
+    let numbers = [
+        socket::getsockopt(&stdin, sockopt::TcpKeepIdle),
+        socket::getsockopt(&stdin, sockopt::TcpKeepInterval),
+        socket::getsockopt(&stdin, sockopt::TcpKeepCount),
+    ];
+    numbers.map(|number| number.unwrap().to_string()).join(",")
 }
 
 /// Descriptor 0 as a datagram socket of any family: the calls used here do not depend on it.
