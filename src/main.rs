@@ -65,6 +65,7 @@ fn run(
         inherited,
         ready,
         warnings,
+        resumed,
     } = listen::adopt(&run, environment)?;
     log.redirect(for_journal, Box::new(Stderr::new()));
     for warning in warnings {
@@ -76,6 +77,7 @@ fn run(
         log,
         caller,
         ready,
+        resumed,
     };
     match inherited {
         Inherited::Connection(connection) => start.with_connection(&connection),

@@ -7,8 +7,9 @@ use crate::daemon::privileges::PrivilegeDrop;
 use crate::daemon::words::Words;
 use crate::launch::prog::Prog;
 use crate::launch::scrub::{Scrub, scrubbed};
-use crate::listen::{self, Connection, Listener, Listeners, ReadyFd};
+use crate::listen::{self, Connection, Listener, Listeners, ReadyFd, Resumed};
 use crate::model::address::{Named, Style};
+use crate::model::daemon::LogTo;
 use crate::model::error::Fatal;
 use crate::model::manager::Manager;
 use crate::model::peer::Peer;
@@ -17,8 +18,10 @@ use crate::report::log::Log;
 use crate::serve;
 use crate::serve::notices::Notices;
 use crate::serve::supervise::Supervisor;
+use crate::serve::upgrade::Call;
 use crate::serve::{Made, Server};
 use crate::sys::errno::Errno;
+use crate::sys::identity::Ids;
 use crate::sys::stderr::Stderr;
 use crate::sys::{fd, process, signal};
 use std::ffi::OsString;
@@ -33,6 +36,7 @@ pub(crate) struct Start<'a> {
     pub(crate) caller: &'a mut Caller,
     /// What is to hear of readiness.
     pub(crate) ready: Option<ReadyFd>,
+    pub(crate) resumed: Resumed,
 }
 
 impl Start<'_> {
@@ -40,23 +44,35 @@ impl Start<'_> {
     pub(crate) fn with_sockets(mut self, inherited: Vec<Listener>) -> Result<u8, Fatal> {
         let run = &self.run;
         fits(run, &inherited)?;
-        let drop = PrivilegeDrop::of(&run.daemon.privileges, self.environment)?;
-        let (prepared, options) = listen::prepare(run, &inherited)?;
+        let is_resumed = self.resumed.is_so();
+        let drop = PrivilegeDrop::of(&run.daemon.privileges, self.environment, is_resumed)?;
+        // Where we know what the skd before us had, that is all of it.
+        let to_make = match self.resumed.state() {
+            None => Some(listen::prepare(run, &inherited)?),
+            Some(_) => None,
+        };
         if run.check {
             return check(&run.service, &drop, self.environment);
         }
-        if let Some(code) = background(run, self.caller)? {
+        if !is_resumed && let Some(code) = background(run, self.caller)? {
             return Ok(code);
         }
+        let call = Call::of_us(self.environment);
         // From here on a signal waits until it can be obeyed, so that none leaves a file behind.
         signal::block(signal::SERVING).map_err(|errno| Fatal::unable("block signals", errno))?;
-        let pidfile = pidfile(run)?;
+        let pidfile = pidfile(run, &self.resumed)?;
         for listener in &inherited {
             self.log.note(|| format!("took over {}", listener.label));
         }
-        let listeners = listen::make(run, prepared, &options, inherited)?;
+        let listeners = match to_make {
+            Some((prepared, options)) => listen::make(run, prepared, &options, inherited)?,
+            None => Listeners {
+                all: inherited,
+                ports: Vec::new(),
+            },
+        };
         match run.service.mode {
-            Mode::Connections | Mode::Listeners => self.serve(listeners, &drop, pidfile),
+            Mode::Connections | Mode::Listeners => self.serve(listeners, &drop, pidfile, call),
             Mode::Exec => self.become_with(&listeners, &drop, pidfile.as_ref()),
         }
     }
@@ -66,6 +82,7 @@ impl Start<'_> {
         listeners: Listeners,
         drop: &PrivilegeDrop,
         pidfile: Option<PidFile>,
+        call: Call,
     ) -> Result<u8, Fatal> {
         let Self {
             run,
@@ -73,11 +90,14 @@ impl Start<'_> {
             mut log,
             caller,
             ready,
+            resumed,
         } = self;
+        let state = resumed.state();
         let manager = Manager::of(environment, process::own_pid());
         let notices = Notices::new(&manager);
-        let may_have_strangers = process::may_have_strangers();
-        let words = Words::prepare(run.daemon.log.as_ref(), &drop.ids, false)?;
+        let may_have_strangers =
+            state.map_or_else(process::may_have_strangers, |it| it.may_have_strangers);
+        let words = words(run.daemon.log.as_ref(), &drop.ids, &resumed)?;
         let null = null()?;
         let prog = find_and_drop(&run.service, drop, environment)?;
         log.note(|| format!("found PROG at {}", prog.shown_path()));
@@ -92,18 +112,25 @@ impl Start<'_> {
             pidfile,
             notices,
             lifetime: run.lifetime,
+            call,
             may_have_strangers,
         };
         let mut server =
             Server::new(made).map_err(|errno| Fatal::unable("start serving", errno))?;
-        print_ports(&listeners.ports)?;
-        if run.daemon.background {
+        let is_daemon = run.daemon.background && !resumed.is_so();
+        if !resumed.is_so() {
+            print_ports(&listeners.ports)?;
+        }
+        if is_daemon {
             background::detach_standard(&null, true)?;
         }
         server.begin_log()?;
-        server.announce();
+        match state {
+            Some(state) => server.resume(state),
+            None => server.announce(),
+        }
         let stores = run.daemon.fd_store || manager.stores;
-        server.tell_readiness(run.daemon.background, stores, ready);
+        server.tell_readiness(is_daemon, stores, ready);
         caller.tell(0);
         server.run();
         Ok(0)
@@ -149,11 +176,12 @@ impl Start<'_> {
             log,
             caller,
             ready,
+            resumed: _,
         } = self;
         if let Some(option) = run.needs_socket {
             return Err(Fatal::usage(format!("{option}: there is no socket")));
         }
-        let drop = PrivilegeDrop::of(&run.daemon.privileges, environment)?;
+        let drop = PrivilegeDrop::of(&run.daemon.privileges, environment, false)?;
         if run.check {
             return check(&run.service, &drop, environment);
         }
@@ -166,7 +194,7 @@ impl Start<'_> {
             signal::block(signal::SUPERVISING)
                 .map_err(|errno| Fatal::unable("block signals", errno))?;
         }
-        let pidfile = pidfile(&run)?;
+        let pidfile = pidfile(&run, &Resumed::No)?;
         let mut words = Words::prepare(run.daemon.log.as_ref(), &drop.ids, !run.daemon.supervise)?;
         let null = null()?;
         let prog = find_and_drop(&run.service, &drop, environment)?;
@@ -231,7 +259,7 @@ impl Start<'_> {
                 "{name}: a connected socket is adopted, which is one connection alone"
             )));
         }
-        let drop = PrivilegeDrop::of(&daemon.privileges, environment)?;
+        let drop = PrivilegeDrop::of(&daemon.privileges, environment, false)?;
         if run.check {
             return check(&run.service, &drop, environment);
         }
@@ -316,9 +344,27 @@ fn background(run: &Run, caller: &mut Caller) -> Result<Option<u8>, Fatal> {
 }
 
 /// The pid file, locked; a live owner is fatal.
-fn pidfile(run: &Run) -> Result<Option<PidFile>, Fatal> {
+fn pidfile(run: &Run, resumed: &Resumed) -> Result<Option<PidFile>, Fatal> {
+    if let Some(state) = resumed.state() {
+        let pidfile = state.pidfile.as_ref().map(PidFile::resume).transpose();
+        return pidfile.map_err(|errno| Fatal::unable("go on with the pid file", errno));
+    }
     let path = run.daemon.pidfile.as_deref();
     path.map(PidFile::make).transpose()
+}
+
+/// The log; where there was an skd before us, it is on descriptor 2 already, and stays there whatever happens.
+fn words(log: Option<&LogTo>, ids: &Ids, resumed: &Resumed) -> Result<Words, Fatal> {
+    match resumed {
+        Resumed::No => Words::prepare(log, ids, false),
+        Resumed::With(state) => Words::resume(&state.log, log, ids)
+            .map_err(|errno| Fatal::unable("go on with the log", errno)),
+        Resumed::Blind => {
+            let log = log.map(LogTo::to_append);
+            let words = Words::prepare(log.as_ref(), ids, false);
+            Ok(words.unwrap_or(Words::Inherited))
+        }
+    }
 }
 
 /// /dev/null, while it can still be found.

@@ -31,6 +31,8 @@ const PURE: &[&str] = &[
     "launch/plan.rs",
     "launch/variables.rs",
     "listen/inherit.rs",
+    "listen/promises.rs",
+    "listen/s6dump.rs",
     "report/line.rs",
     "report/repeats.rs",
     "daemon/lines.rs",

@@ -38,3 +38,4 @@ mod supervising;
 mod syslog;
 mod troubles;
 mod unix_paths;
+mod upgrade;

@@ -203,6 +203,7 @@ serve/stopping.rs GRACE | s 5 | and 5 s later KILL
 serve/notices.rs STATUS_EVERY | s 1 | at most once a second
 serve/notices.rs RETRY | ms 100 | is tried again every 0.1 s, at most 100 times
 serve/notices.rs TRIES | 100 | is tried again every 0.1 s, at most 100 times
+serve/upgrade.rs PATIENCE | s 2 | exits 0 within 2 s
 serve/lent.rs DOUBTS | 16 | up to 16 starts in a row
 serve/guard.rs STARTS | 5 | at most 5 times
 serve/guard.rs PAUSES | ms 100 ms 400 s 1 s 2 | with pauses of 0.1, 0.4, 1 and 2 seconds

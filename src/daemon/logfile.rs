@@ -1,7 +1,9 @@
 //! A log file: opened at the start, and again when it has been rotated.
 
+use crate::model::state;
 use crate::sys::errno::Errno;
 use crate::sys::fd;
+use crate::sys::handover::Keeper;
 use crate::sys::path::Entry;
 use crate::sys::process;
 use std::ffi::OsStr;
@@ -28,6 +30,26 @@ impl LogFile {
         Ok(Self {
             entry,
             file: Some(file),
+            umask,
+        })
+    }
+
+    /// What a new skd in our place needs in order to open it again.
+    pub(crate) fn keep(&self, keeper: &mut Keeper) -> Result<state::Log, Errno> {
+        Ok(state::Log::File {
+            at: self.entry.keep(keeper)?.into(),
+            umask: self.umask,
+        })
+    }
+
+    /// The log of the skd before us, which is on descriptor 2.
+    ///
+    /// # Errors
+    /// The number is not open.
+    pub(crate) fn resume(at: &state::Held, umask: u32) -> Result<Self, Errno> {
+        Ok(Self {
+            entry: Entry::resume(at.folder, &at.name)?,
+            file: None,
             umask,
         })
     }

@@ -5,8 +5,10 @@
 
 use crate::daemon::lines::{Queue, Splitter, room};
 use crate::model::daemon::{FACILITIES, SyslogTo};
+use crate::model::state::{self, Held};
 use crate::sys::errno::Errno;
 use crate::sys::fork::{self, Side};
+use crate::sys::handover::Keeper;
 use crate::sys::identity::{self, Ids};
 use crate::sys::logsocket::LogSocket;
 use crate::sys::{clock, fd, poll, process, signal};
@@ -65,6 +67,45 @@ impl Logger {
         };
         logger.start_process()?;
         Ok(logger)
+    }
+
+    /// What a new skd in our place needs in order to keep it, and to start another.
+    pub(crate) fn keep(&self, keeper: &mut Keeper) -> Result<state::Log, Errno> {
+        let places = self.socket.keep(keeper)?;
+        Ok(state::Log::Syslog {
+            read: keeper.keep(&self.read)?,
+            null: keeper.keep(&self.null)?,
+            places: places.into_iter().map(Held::from).collect(),
+            pid: self.pid,
+        })
+    }
+
+    /// The logger of the skd before us, whose pipe is on descriptor 2.
+    ///
+    /// # Errors
+    /// A number is not open.
+    pub(crate) fn resume(
+        to: SyslogTo,
+        ids: Ids,
+        [read, null]: [i32; 2],
+        places: &[Held],
+        pid: i32,
+    ) -> Result<Self, Errno> {
+        clock::learn_zone();
+        let places = places.iter().map(|at| (at.folder, at.name.as_slice()));
+        Ok(Self {
+            to,
+            ids,
+            read: fd::resume(read)?,
+            write: fd::duplicate(fd::standard(2))?,
+            null: fd::resume(null)?,
+            socket: LogSocket::resume(places)?,
+            skd_pid: process::own_pid(),
+            alone: false,
+            pid,
+            since: Instant::now(),
+            is_dead: pid == 0,
+        })
     }
 
     /// The end of the pipe that becomes stderr.

@@ -2,8 +2,10 @@
 
 use crate::model::error::Fatal;
 use crate::model::number;
+use crate::model::state::Held;
 use crate::model::text::Quoted;
 use crate::sys::errno::Errno;
+use crate::sys::handover::Keeper;
 use crate::sys::ownfile::Locked;
 use crate::sys::path::Entry;
 use crate::sys::{fd, process};
@@ -71,6 +73,26 @@ impl PidFile {
             });
         }
         Err(Fatal::unable(deed, "others keep changing it"))
+    }
+
+    /// What a new skd in our place needs in order to own it.
+    pub(crate) fn keep(&self, keeper: &mut Keeper) -> Result<(i32, Held), Errno> {
+        Ok((
+            keeper.keep(self.file.file())?,
+            self.entry.keep(keeper)?.into(),
+        ))
+    }
+
+    /// The one of the skd before us.
+    ///
+    /// # Errors
+    /// A number is not open.
+    pub(crate) fn resume((file, at): &(i32, Held)) -> Result<Self, Errno> {
+        Ok(Self {
+            entry: Entry::resume(at.folder, &at.name)?,
+            file: Locked::resume(*file)?,
+            is_removed: false,
+        })
     }
 
     /// For a program that takes our place: it inherits the lock, on a descriptor from `least` up. The file stays, since

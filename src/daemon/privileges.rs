@@ -19,13 +19,14 @@ pub(crate) struct PrivilegeDrop {
 }
 
 impl PrivilegeDrop {
-    /// Looks up users and groups.
+    /// Looks up users and groups. `is_entered` says that umask, root folder and working folder are as asked for already.
     ///
     /// # Errors
     /// 100 for unknown names and for missing or malformed variables; 111 if we are not root and would have to be.
     pub(crate) fn of(
         privileges: &Privileges,
         environment: &[(OsString, OsString)],
+        is_entered: bool,
     ) -> Result<Self, Fatal> {
         let mut root = privileges.chroot.clone();
         let ids = match &privileges.identity {
@@ -42,13 +43,16 @@ impl PrivilegeDrop {
             path.as_ref()
                 .and_then(|path| CString::new(path.as_bytes()).ok())
         };
-        let it = Self {
+        let mut it = Self {
             ids,
             chroot: path(&root),
             chdir: path(&privileges.chdir),
             umask: privileges.umask,
             no_new_privs: privileges.no_new_privs,
         };
+        if is_entered {
+            (it.chroot, it.chdir, it.umask) = (None, None, None);
+        }
         if identity::is_root() {
             return Ok(it);
         }

@@ -4,9 +4,11 @@ use crate::daemon::logfile::LogFile;
 use crate::daemon::logger::Logger;
 use crate::model::daemon::LogTo;
 use crate::model::error::Fatal;
+use crate::model::state;
 use crate::model::text::Quoted;
 use crate::sys::errno::Errno;
 use crate::sys::fd;
+use crate::sys::handover::Keeper;
 use crate::sys::identity::Ids;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
@@ -41,6 +43,42 @@ impl Words {
                     .map(|logger| Self::Syslog(Box::new(logger)))
                     .map_err(|errno| Fatal::unable("start the logger", errno))
             }
+        }
+    }
+
+    /// What a new skd in our place needs in order to go on with the log.
+    ///
+    /// # Errors
+    /// There were not enough descriptors.
+    pub(crate) fn keep(&self, keeper: &mut Keeper) -> Result<state::Log, Errno> {
+        match self {
+            Self::Inherited => Ok(state::Log::Inherited),
+            Self::File(file) => file.keep(keeper),
+            Self::Syslog(logger) => logger.keep(keeper),
+        }
+    }
+
+    /// The log of the skd before us: descriptor 2 is it already.
+    ///
+    /// # Errors
+    /// A number is not open.
+    pub(crate) fn resume(kept: &state::Log, log: Option<&LogTo>, ids: &Ids) -> Result<Self, Errno> {
+        match (kept, log) {
+            (state::Log::File { at, umask }, _) => LogFile::resume(at, *umask).map(Self::File),
+            (
+                state::Log::Syslog {
+                    read,
+                    null,
+                    places,
+                    pid,
+                },
+                Some(LogTo::Syslog(to)),
+            ) => {
+                let pipes = [*read, *null];
+                let logger = Logger::resume(to.clone(), ids.clone(), pipes, places, *pid);
+                logger.map(|logger| Self::Syslog(Box::new(logger)))
+            }
+            (state::Log::Inherited | state::Log::Syslog { .. }, _) => Ok(Self::Inherited),
         }
     }
 

@@ -130,6 +130,11 @@ pub(crate) fn describe_passed(count: u32, names: &[u8], out: &mut Vec<u8>) {
     out.bytes("LISTEN_FDNAMES", names);
 }
 
+/// Where a new skd finds the state of the one before.
+pub(crate) fn describe_state(number: i32, out: &mut Vec<u8>) {
+    Variables(out).number("SKD_STATE", number.cast_unsigned());
+}
+
 /// LISTEN_PID, where it is known before the program is started: it takes the place of the process `pid`.
 pub(crate) fn describe_receiver(pid: i32, out: &mut Vec<u8>) {
     Variables(out).number("LISTEN_PID", pid.cast_unsigned());

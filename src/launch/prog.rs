@@ -40,6 +40,12 @@ impl Prog {
         Err(unable_to_run(prog, reason))
     }
 
+    /// A file that needs not be looked for.
+    pub(crate) fn at(path: CString, words: impl IntoIterator<Item = OsString>) -> Self {
+        let argv = plan::c_strings(words);
+        Self { path, argv }
+    }
+
     /// Its file, for a message.
     pub(crate) fn shown_path(&self) -> String {
         harmless(self.path.to_bytes())

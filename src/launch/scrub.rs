@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt;
 
 /// Names that tell how skd itself got its sockets and talks to its manager; a child never has them.
-const ADOPTION: [&str; 2] = ["LISTEN_", "S6_FD"];
+const ADOPTION: [&str; 3] = ["LISTEN_", "S6_FD", "SKD_STATE"];
 const MANAGER: [&str; 1] = ["WATCHDOG_"];
 /// Names that speak of a connection, by prefix: `(TCP|…)(LOCAL|REMOTE)*`.
 const FAMILIES: [&str; 6] = ["TCP6", "TCP", "UDP", "UNIX", "IPC", "VSOCK"];
@@ -32,6 +32,8 @@ pub(crate) enum Scrub {
     Plain,
     /// The same for a program that we stay beside: the manager's variables are ours.
     Supervised,
+    /// skd in our place: everything but what told us of sockets, which it is told anew.
+    Successor,
 }
 
 /// Our environment without what the program must not see. `journal` says whether JOURNAL_STREAM is still true of the
@@ -54,7 +56,7 @@ pub(crate) fn scrubbed(
                 })
             });
         !(ADOPTION.iter().any(begins)
-            || name == b"FDSTORE"
+            || (name == b"FDSTORE" && scrub != Scrub::Successor)
             || (matches!(scrub, Scrub::Child | Scrub::Supervised)
                 && (name == b"NOTIFY_SOCKET" || MANAGER.iter().any(begins)))
             || (matches!(scrub, Scrub::Child | Scrub::Connected) && speaks_of_connection)
@@ -76,7 +78,7 @@ mod tests {
         UDPREMOTEIP UDPREMOTEADDR UDPCONNNUM UNIXLOCALPATH UNIXLOCALUID UNIXREMOTEEUID UNIXCONNNUM IPCLOCALPATH \
         IPCREMOTEEUID IPCCONNNUM VSOCKLOCALCID VSOCKREMOTECID VSOCKCONNNUM PEERPID PEERUID PEERGID REMOTE_ADDR REMOTE_PORT \
         REMOTE_HOST PROXYREMOTEIP PROXYREMOTEPORT SSL_PROTOCOL SSL_";
-    const ADOPTED: &str = "LISTEN_PID LISTEN_FDS LISTEN_FDNAMES LISTEN_PIDFDID LISTEN_FDS_FIRST_FD S6_FD# S6_FD_0 S6_FDID_0 FDSTORE";
+    const ADOPTED: &str = "LISTEN_PID LISTEN_FDS LISTEN_FDNAMES LISTEN_PIDFDID LISTEN_FDS_FIRST_FD S6_FD# S6_FD_0 S6_FDID_0 SKD_STATE FDSTORE";
     const MANAGED: &str = "NOTIFY_SOCKET WATCHDOG_USEC WATCHDOG_PID";
     const KEPT: &str = "PATH PROTOCOL MYPROTO TCPCONNMAX TCP TCP6 XTCPREMOTEIP PEER REMOTE_USER PROXY INVOCATION_ID \
         TCP_REMOTE UNIX_LOCAL JOURNAL_STREAM_X";
@@ -104,6 +106,10 @@ mod tests {
         for scrub in [Scrub::Connected, Scrub::Plain] {
             assert_eq!(kept(ADOPTED, scrub, true), "");
             assert_eq!(kept(MANAGED, scrub, true), MANAGED);
+        }
+        assert_eq!(kept(ADOPTED, Scrub::Successor, true), "FDSTORE");
+        for names in [STALE, MANAGED] {
+            assert_eq!(kept(names, Scrub::Successor, true), whole(names));
         }
         assert_eq!(kept("JOURNAL_STREAM", Scrub::Child, true), "JOURNAL_STREAM");
         assert_eq!(kept("JOURNAL_STREAM", Scrub::Child, false), "");

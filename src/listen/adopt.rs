@@ -23,16 +23,16 @@ struct Opened<'a> {
     identity: Identity,
 }
 
-/// Takes over each descriptor, and the one that hears of readiness, and closes all others from 3 up.
+/// Takes over each descriptor, and the one that hears of readiness, and closes all others from 3 up but `kept`.
 ///
 /// # Errors
 /// 111, naming a descriptor that is not open or nothing that skd can serve; 100 for a connected socket beside others.
 pub(crate) fn take(
     takings: &[Taking],
-    ready: Option<i32>,
+    (ready, kept): (Option<i32>, &[i32]),
     warnings: &mut Vec<String>,
 ) -> Result<(Inherited, Option<ReadyFd>), Fatal> {
-    let (opened, ready) = open_all(takings, ready)?;
+    let (opened, ready) = open_all(takings, ready, kept)?;
     let identities: Vec<Identity> = opened.iter().map(|opened| opened.identity).collect();
     let (mut listeners, mut connections) = (Vec::new(), Vec::new());
     for Opened { taking, fd, .. } in opened {
@@ -75,10 +75,11 @@ pub(crate) fn take(
 
 /// Opens each, those from 3 up first: a copy of a lower one takes a free number, which must not be mistaken for a
 /// descriptor that was there before.
-fn open_all(
-    takings: &[Taking],
+fn open_all<'a>(
+    takings: &'a [Taking],
     ready: Option<i32>,
-) -> Result<(Vec<Opened<'_>>, Option<ReadyFd>), Fatal> {
+    others: &[i32],
+) -> Result<(Vec<Opened<'a>>, Option<ReadyFd>), Fatal> {
     let take_ready = |is_standard: bool| {
         let number = ready.filter(|number| (*number < 3) == is_standard);
         number
@@ -121,6 +122,7 @@ fn open_all(
     let ready = take_ready(true)?.or(high_ready);
     let mut kept: Vec<i32> = opened.iter().map(|opened| opened.fd.as_raw_fd()).collect();
     kept.extend(ready.as_ref().map(ReadyFd::raw));
+    kept.extend(others);
     kept.sort_unstable();
     fd::close_all_but(&kept)
         .map_err(|errno| Fatal::unable("close inherited descriptors", errno))?;

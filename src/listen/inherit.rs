@@ -1,8 +1,10 @@
 //! Turns the environment and `--adopt` into the numbers of the descriptors to take over; pure.
 
+use crate::listen::promises::Environment;
+use crate::listen::s6dump::s6_dump;
 use crate::model::error::Fatal;
 use crate::model::number;
-use crate::model::service::{Adopt, MOST_DESCRIPTORS, Run};
+use crate::model::service::{Adopt, Run};
 use crate::model::text::Quoted;
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
@@ -10,7 +12,7 @@ use std::os::unix::ffi::OsStrExt;
 /// The first descriptor of LISTEN_FDS, SD_LISTEN_FDS_START of sd_listen_fds(3).
 const FIRST: i32 = 3;
 /// The most descriptors that LISTEN_FDS and S6_FD# may promise.
-const MOST: usize = 4096;
+pub(super) const MOST: usize = 4096;
 
 /// A descriptor to take over.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -29,21 +31,44 @@ pub(crate) struct Taking {
 /// What sd_listen_fds_with_names(3) calls a descriptor without a name.
 pub(crate) const UNNAMED: &str = "unknown";
 
-/// What to take over, LISTEN_FDS first, and warnings about what is ignored. `own_pid` is getpid(2).
+/// Who we are to a sender of descriptors.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) struct Receiver {
+    /// getpid(2)
+    pub(crate) pid: i32,
+    /// The inode number of our own pidfd, which is ours alone as long as the machine runs; `None` where it cannot be
+    /// known.
+    pub(crate) pidfd_id: Option<u64>,
+}
+
+/// Everything that LISTEN_FDS promises, and warnings about what is ignored.
+///
+/// # Errors
+/// 100 for a number that is wrong.
+pub(crate) fn all(
+    environment: &[(OsString, OsString)],
+    receiver: Receiver,
+) -> Result<(Vec<Taking>, Vec<String>), Fatal> {
+    let mut warnings = Vec::new();
+    let promised = listen_fds(&Environment(environment), receiver, &mut warnings)?;
+    Ok((promised.unwrap_or_default(), warnings))
+}
+
+/// What to take over, LISTEN_FDS first, and warnings about what is ignored.
 ///
 /// # Errors
 /// 100 for numbers and names that are wrong or missing, and for a descriptor taken twice.
 pub(crate) fn takings(
     run: &Run,
     environment: &[(OsString, OsString)],
-    own_pid: i32,
+    receiver: Receiver,
 ) -> Result<(Vec<Taking>, Vec<String>), Fatal> {
     let environment = Environment(environment);
     let mut warnings = Vec::new();
     let mut takings = Vec::new();
     let asked: Vec<Option<&OsStr>> = run.adopt.iter().filter_map(listen_fds_name).collect();
     if run.heed_listen_fds {
-        let promised = listen_fds(&environment, own_pid, &mut warnings)?;
+        let promised = listen_fds(&environment, receiver, &mut warnings)?;
         takings = chosen(promised, &asked)?;
     }
     for adopt in &run.adopt {
@@ -65,7 +90,7 @@ pub(crate) fn takings(
 }
 
 impl Taking {
-    fn new(number: i32) -> Self {
+    pub(super) fn new(number: i32) -> Self {
         let called = if number == 0 {
             "stdin".into()
         } else {
@@ -88,46 +113,20 @@ fn listen_fds_name(adopt: &Adopt) -> Option<Option<&OsStr>> {
     }
 }
 
-struct Environment<'a>(&'a [(OsString, OsString)]);
-
-impl Environment<'_> {
-    fn var(&self, name: &str) -> Option<&OsStr> {
-        self.0
-            .iter()
-            .find(|(other, _)| other == name)
-            .map(|(_, value)| value.as_os_str())
-    }
-
-    /// A variable that must be a whole number from `least` to `most`.
-    fn number(&self, name: &str, least: usize, most: usize) -> Result<Option<usize>, Fatal> {
-        let Some(text) = self.var(name) else {
-            return Ok(None);
-        };
-        let number = digits(text).filter(|number| (least..=most).contains(number));
-        let wrong = || {
-            let text = Quoted(text.as_bytes());
-            Fatal::configuration(format!(
-                "{name} is {text}, a whole number from {least} to {most} expected"
-            ))
-        };
-        number.ok_or_else(wrong).map(Some)
-    }
-}
-
-fn digits(text: &OsStr) -> Option<usize> {
-    usize::try_from(number::decimal(text.as_bytes())?).ok()
-}
-
 /// The descriptors that LISTEN_FDS promises to us, with their names; sd_listen_fds(3).
 fn listen_fds(
     environment: &Environment<'_>,
-    own_pid: i32,
+    receiver: Receiver,
     warnings: &mut Vec<String>,
 ) -> Result<Option<Vec<Taking>>, Fatal> {
-    let is_ours = |pid: &OsStr| digits(pid) == usize::try_from(own_pid).ok();
-    if environment
-        .var("LISTEN_PID")
-        .is_some_and(|pid| !is_ours(pid))
+    let number = |name: &str| {
+        environment
+            .var(name)
+            .map(|text| number::decimal(text.as_bytes()))
+    };
+    let is_ours = |pid: Option<u64>| pid == u64::try_from(receiver.pid).ok();
+    let has_our_id = |id: Option<u64>| receiver.pidfd_id.is_none() || id == receiver.pidfd_id;
+    if !number("LISTEN_PID").is_none_or(is_ours) || !number("LISTEN_PIDFDID").is_none_or(has_our_id)
     {
         return Ok(None);
     }
@@ -182,54 +181,15 @@ fn chosen(promised: Option<Vec<Taking>>, asked: &[Option<&OsStr>]) -> Result<Vec
     Ok(promised)
 }
 
-/// What s6-fdholder-getdump passes: all of it, or the one of this identifier.
-fn s6_dump(environment: &Environment<'_>, id: Option<&OsStr>) -> Result<Vec<Taking>, Fatal> {
-    let Some(count) = environment.number("S6_FD#", 0, MOST)? else {
-        return Err(Fatal::configuration(
-            "there is nothing to adopt: S6_FD# is not set",
-        ));
-    };
-    let mut takings = Vec::new();
-    for place in 0..count {
-        let (fd_name, id_name) = (format!("S6_FD_{place}"), format!("S6_FDID_{place}"));
-        let missing =
-            |name: &str| Fatal::configuration(format!("S6_FD# is {count}, but {name} is not set"));
-        let number = environment
-            .number(
-                &fd_name,
-                0,
-                usize::try_from(MOST_DESCRIPTORS).unwrap_or(usize::MAX),
-            )?
-            .ok_or_else(|| missing(&fd_name))?;
-        let own_id = environment.var(&id_name).ok_or_else(|| missing(&id_name))?;
-        if id.is_none_or(|id| id == own_id) {
-            let taking = Taking::new(i32::try_from(number).unwrap_or(i32::MAX));
-            let called = format!("{} {}", taking.called, Quoted(own_id.as_bytes()));
-            takings.push(Taking {
-                called,
-                may_be_foreign: id.is_none(),
-                ..taking
-            });
-        }
-    }
-    match (takings.is_empty(), id) {
-        (true, Some(id)) => Err(Fatal::configuration(format!(
-            "no descriptor of S6_FD# is {}",
-            Quoted(id.as_bytes())
-        ))),
-        (true, None) => Err(Fatal::configuration(
-            "there is nothing to adopt: S6_FD# is 0",
-        )),
-        (false, _) => Ok(takings),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::config::{Asked, read};
 
-    const PID: i32 = 42;
+    const US: Receiver = Receiver {
+        pid: 42,
+        pidfd_id: Some(99),
+    };
 
     /// The outcome in one line: `numbers; warnings`, or `exit code: text`.
     fn outcome(options: &str, variables: &str) -> String {
@@ -246,7 +206,7 @@ mod tests {
             (OsString::from(name), OsString::from(value))
         };
         let environment: Vec<_> = variables.split_terminator(' ').map(pair).collect();
-        match takings(&run, &environment, PID) {
+        match takings(&run, &environment, US) {
             Ok((takings, warnings)) => {
                 let numbers: Vec<_> = takings
                     .iter()
@@ -364,9 +324,23 @@ mod tests {
                 ("LISTEN_PID".into(), pid.into()),
                 ("LISTEN_FDS".into(), "junk".into()),
             ];
-            let promised = listen_fds(&Environment(&variables), PID, &mut Vec::new());
+            let promised = listen_fds(&Environment(&variables), US, &mut Vec::new());
             assert!(promised.unwrap().is_none(), "{pid}");
         }
+        for id in ["98", "x", "-99"] {
+            let variables = format!("LISTEN_FDS=1 LISTEN_PID=42 LISTEN_PIDFDID={id}");
+            assert_eq!(outcome("", &variables), "; ", "{id}");
+        }
+        let unknown = Receiver {
+            pidfd_id: None,
+            ..US
+        };
+        let variables = [
+            ("LISTEN_FDS".into(), "1".into()),
+            ("LISTEN_PIDFDID".into(), "98".into()),
+        ];
+        assert_eq!(all(&variables, unknown).unwrap().0.len(), 1);
+        assert_eq!(all(&variables, US).unwrap().0.len(), 0);
         assert_eq!(outcome("--no-adopt", "LISTEN_FDS=junk LISTEN_PID=42"), "; ");
         assert_eq!(outcome("", "LISTEN_PID=42 LISTEN_FDNAMES=x"), "; ");
     }
@@ -379,6 +353,7 @@ mod tests {
             ("", "", "; ".to_owned()),
             ("", "LISTEN_FDS=2", "3 4; ".into()),
             ("", "LISTEN_FDS=2 LISTEN_PID=42", "3 4; ".into()),
+            ("", "LISTEN_FDS=1 LISTEN_PIDFDID=99", "3; ".into()),
             (
                 "",
                 "LISTEN_FDS=2 LISTEN_PID=42 LISTEN_FDNAMES=a:",

@@ -6,20 +6,26 @@ mod adopt;
 mod bind;
 pub(crate) mod inherit;
 pub(crate) mod open;
+mod promises;
 mod ready;
 mod resolve;
+mod resume;
+mod s6dump;
 mod unixfile;
 
 use crate::listen::accept::Arrival;
+use crate::listen::inherit::Receiver;
 use crate::model::address::{Label, Place, Style};
 use crate::model::error::Fatal;
 use crate::model::service::Run;
+use crate::model::state::State;
 use crate::sys::datagram::PeekOptions;
 use crate::sys::process;
 use std::ffi::{OsStr, OsString};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 pub(crate) use ready::ReadyFd;
+pub(crate) use resume::Resumed;
 pub(crate) use unixfile::SocketFile;
 
 /// A listening stream or seqpacket socket, or a bound datagram socket.
@@ -92,6 +98,8 @@ pub(crate) struct Adopted {
     pub(crate) ready: Option<ReadyFd>,
     /// What was ignored.
     pub(crate) warnings: Vec<String>,
+    /// Whether we are in the place of another skd.
+    pub(crate) resumed: Resumed,
 }
 
 /// Takes over what the environment and the command line say, and closes every other descriptor from 3 up.
@@ -99,13 +107,45 @@ pub(crate) struct Adopted {
 /// # Errors
 /// As section 3 of the interface has them: 100 for wrong numbers and names, 111 for descriptors, both named.
 pub(crate) fn adopt(run: &Run, environment: &[(OsString, OsString)]) -> Result<Adopted, Fatal> {
-    let (takings, mut warnings) = inherit::takings(run, environment, process::own_pid())?;
-    let (inherited, ready) = adopt::take(&takings, run.daemon.ready_fd, &mut warnings)?;
+    let receiver = receiver(environment);
+    let resumed = resume::read(environment, receiver.pid);
+    // All that the skd before us had is ours, whatever we were told to adopt at the first start.
+    let (takings, mut warnings) = if resumed.is_so() {
+        inherit::all(environment, receiver)?
+    } else {
+        inherit::takings(run, environment, receiver)?
+    };
+    if matches!(resumed, Resumed::Blind) {
+        let text = "the state of the skd before cannot be read, counting from zero";
+        warnings.push(text.into());
+    }
+    let ready = run.daemon.ready_fd.filter(|_| !resumed.is_so());
+    let kept = resumed.state().map_or(Vec::new(), State::numbers);
+    let (mut inherited, ready) = adopt::take(&takings, (ready, &kept), &mut warnings)?;
+    // With `--check` nothing is ours: what is dropped at the end must not be removed.
+    let state = resumed.state().filter(|_| !run.check);
+    if let (Inherited::Listeners(listeners), Some(state)) = (&mut inherited, state) {
+        resume::restore(listeners, state)?;
+    }
     Ok(Adopted {
         inherited,
         ready,
         warnings,
+        resumed,
     })
+}
+
+/// Who we are to a sender of descriptors. The number of our pidfd is found out only if it is asked for.
+fn receiver(environment: &[(OsString, OsString)]) -> Receiver {
+    let is_asked = environment.iter().any(|(name, _)| name == "LISTEN_PIDFDID");
+    Receiver {
+        pid: process::own_pid(),
+        pidfd_id: if is_asked {
+            process::own_pidfd_id()
+        } else {
+            None
+        },
+    }
 }
 
 /// All the listeners of a run, in the order in which they are served: the inherited ones first, then as on the command

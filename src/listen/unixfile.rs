@@ -1,7 +1,9 @@
 //! The files of unix sockets: what may be replaced, and what is removed at the end.
 
 use crate::model::address::{Style, UnixName};
+use crate::model::state::Held;
 use crate::sys::errno::Errno;
+use crate::sys::handover::Keeper;
 use crate::sys::path::{Entry, Found, Identity};
 use crate::sys::sockaddr::SockAddr;
 use crate::sys::{process, socket};
@@ -24,6 +26,23 @@ impl SocketFile {
     pub(crate) fn remove(mut self) -> Result<(), Errno> {
         self.is_removed = true;
         self.entry.remove_if(self.identity)
+    }
+
+    /// What a new skd in our place needs in order to remove it.
+    pub(crate) fn keep(&self, keeper: &mut Keeper) -> Result<(Held, Identity), Errno> {
+        Ok((self.entry.keep(keeper)?.into(), self.identity))
+    }
+
+    /// The one of the skd before us.
+    ///
+    /// # Errors
+    /// The number is not open.
+    pub(crate) fn resume((at, identity): &(Held, Identity)) -> Result<Self, Errno> {
+        Ok(Self {
+            entry: Entry::resume(at.folder, &at.name)?,
+            identity: *identity,
+            is_removed: false,
+        })
     }
 
     /// The file stays: somebody else keeps the socket.

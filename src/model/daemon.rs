@@ -31,6 +31,19 @@ pub(crate) enum LogTo {
     },
 }
 
+impl LogTo {
+    /// The same, leaving what is there already.
+    pub(crate) fn to_append(&self) -> Self {
+        match self {
+            Self::File { path, .. } => Self::File {
+                path: path.clone(),
+                truncate: false,
+            },
+            Self::Syslog(to) => Self::Syslog(to.clone()),
+        }
+    }
+}
+
 /// What every line to syslog begins with.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(crate) struct SyslogTo {

@@ -10,4 +10,5 @@ pub(crate) mod number;
 pub(crate) mod peer;
 pub(crate) mod service;
 pub(crate) mod sockopt;
+pub(crate) mod state;
 pub(crate) mod text;

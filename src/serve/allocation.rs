@@ -58,6 +58,7 @@ fn server(socket: OwnedFd, place: Place) -> Server {
         pidfile: None,
         notices: super::notices::Notices::new(&crate::model::manager::Manager::default()),
         lifetime: crate::model::service::Lifetime::default(),
+        call: super::upgrade::Call::default(),
         may_have_strangers: false,
     })
     .unwrap();

@@ -38,6 +38,10 @@ impl Children {
         self.0.remove(&pid)
     }
 
+    pub(crate) fn all(&self) -> impl Iterator<Item = (i32, &Child)> + '_ {
+        self.0.iter().map(|(pid, child)| (*pid, child))
+    }
+
     pub(crate) fn pids(&self) -> impl Iterator<Item = i32> + '_ {
         self.0.keys().copied()
     }
@@ -69,7 +73,7 @@ impl Server {
     /// Gives back what each child had. The list is kept for the next time.
     fn bury(&mut self, mut ended: Vec<(i32, process::Status)>) {
         for (pid, status) in ended.drain(..) {
-            if self.words.is_logger(pid) {
+            if self.words.is_logger(pid) || self.is_answer(pid, status) {
                 continue;
             }
             let failure = self.spawner.failure_of(pid);

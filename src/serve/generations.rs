@@ -48,6 +48,10 @@ impl Generations {
         }
     }
 
+    pub(crate) fn may_have_strangers(&self) -> bool {
+        self.may_have_strangers
+    }
+
     /// A child was started.
     pub(crate) fn born(&mut self, pid: i32) {
         self.young.push(Young { pid, survived: 0 });

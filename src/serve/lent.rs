@@ -50,6 +50,21 @@ impl Lent {
         }
     }
 
+    /// What waited when the program got the listener.
+    pub(crate) fn waited(&self) -> Option<u64> {
+        self.before
+    }
+
+    /// Whether more has come since.
+    pub(crate) fn has_news(&self) -> bool {
+        self.has_news
+    }
+
+    /// The same as another skd knew it.
+    pub(crate) fn resume(&mut self, waited: Option<u64>, has_news: bool) {
+        (self.before, self.has_news) = (waited, has_news);
+    }
+
     /// What was done, if so much waits now.
     fn deed(&self, after: Option<u64>) -> Deed {
         let (Some(before), Some(after)) = (self.before, after) else {
@@ -209,7 +224,15 @@ impl Server {
         }
     }
 
-    fn hear_news(&mut self) {
+    /// A program has had the listener since before we were there.
+    pub(super) fn resume_lent(&mut self, place: usize, pid: i32) {
+        self.look_before(place);
+        if let Some(listening) = self.listeners.get_mut(place) {
+            listening.program = Some(pid);
+        }
+    }
+
+    pub(super) fn hear_news(&mut self) {
         let listeners = &mut self.listeners;
         self.news.each(|place| {
             if let Some(listening) = listeners.get_mut(place) {

@@ -17,6 +17,7 @@ pub(crate) mod notices;
 mod requests;
 mod stopping;
 pub(crate) mod supervise;
+pub(crate) mod upgrade;
 
 use crate::admit::sources::Sources;
 use crate::daemon::pidfile::PidFile;
@@ -43,6 +44,7 @@ use notices::Notices;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 use stopping::{Idleness, Stopping};
+use upgrade::{Call, Upgrade};
 
 /// How many connections of one listener are taken before the others have their turn.
 const BATCH: usize = 16;
@@ -83,6 +85,7 @@ pub(crate) struct Server {
     idleness: Idleness,
     /// skd serves nobody any more, and waits for children.
     stopping: Option<Stopping>,
+    upgrade: Upgrade,
 }
 
 /// What skd serves with once everything has been made ready.
@@ -96,6 +99,8 @@ pub(crate) struct Made {
     pub(crate) notices: Notices,
     pub(crate) pidfile: Option<PidFile>,
     pub(crate) lifetime: Lifetime,
+    /// How we were called.
+    pub(crate) call: Call,
     /// Children may be ours that skd did not start.
     pub(crate) may_have_strangers: bool,
 }
@@ -115,8 +120,10 @@ impl Server {
             notices,
             pidfile,
             lifetime,
+            call,
             may_have_strangers,
         } = made;
+        let files = limits::raise_files()?;
         let lends = service.mode == Mode::Listeners;
         let poll = Poll::new()?;
         let signals = Taken::new(signal::SERVING)?;
@@ -137,7 +144,7 @@ impl Server {
             news: News::default(),
             poll,
             signals,
-            spawner: Spawner::new(signal::Signals::clean(), limits::raise_files()?)?,
+            spawner: Spawner::new(signal::Signals::clean(), files)?,
             children: Children::default(),
             generations,
             ended: Vec::new(),
@@ -152,6 +159,7 @@ impl Server {
             lifetime,
             idleness: Idleness::default(),
             stopping: None,
+            upgrade: Upgrade::new(call, files),
         })
     }
 
@@ -256,6 +264,8 @@ impl Server {
         let status = self.status();
         self.notices
             .catch_up(now, || Some(status), &mut self.listeners);
+        self.upgrade.catch_up(now);
+        self.upgrade();
         if self.is_over(now) {
             return true;
         }
@@ -276,6 +286,7 @@ impl Server {
             self.notices.due(),
             self.stopping.as_ref().and_then(Stopping::due),
             self.idleness.due(&self.lifetime),
+            self.upgrade.due(),
         ];
         rests.chain(others.into_iter().flatten()).min()
     }

@@ -15,6 +15,7 @@ impl Server {
             Request::Reap => self.reap(),
             Request::Tell => self.log.tell(&Event::Status(self.status()), Instant::now()),
             Request::Reread => self.reread(),
+            Request::Replace => self.begin_upgrade(),
         }
         false
     }

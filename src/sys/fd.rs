@@ -35,6 +35,22 @@ pub(crate) fn take(number: i32) -> Result<OwnedFd, Errno> {
     Ok(unsafe { OwnedFd::from_raw_fd(number) })
 }
 
+/// The same of one that the program before us kept open: close-on-exec again.
+///
+/// # Errors
+/// EBADF if it is not open.
+pub(crate) fn resume(number: i32) -> Result<OwnedFd, Errno> {
+    let fd = take(number)?;
+    set_cloexec(&fd, true)?;
+    Ok(fd)
+}
+
+/// fcntl(2) F_GETFD: whether the descriptor of this number is open.
+pub(crate) fn is_open(number: i32) -> bool {
+    // SAFETY: F_GETFD reads no memory.
+    unsafe { libc::fcntl(number, libc::F_GETFD) != -1 }
+}
+
 /// Bit N: standard descriptor N was closed when skd was started. Rust's runtime opens /dev/null in its place before
 /// main, so this is looked up before the runtime starts.
 static WERE_CLOSED: AtomicU8 = AtomicU8::new(0);

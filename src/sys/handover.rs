@@ -1,11 +1,79 @@
-//! Descriptors put where sd_listen_fds(3) has them, for a program that takes our place.
+//! Descriptors for a program that takes our place: some where sd_listen_fds(3) has them, some under numbers that it is
+//! told, and a text in memory.
 
 use crate::sys::errno::{Errno, check};
+use crate::sys::fd;
+use nix::fcntl::{FcntlArg, SealFlag, fcntl};
+use nix::sys::memfd::{MFdFlags, memfd_create};
 use std::ffi::c_int;
-use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::fs::File;
+use std::io::Write;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::unix::fs::FileExt;
 
 /// SD_LISTEN_FDS_START of sd_listen_fds(3).
 const FIRST: c_int = 3;
+
+/// The most that is read of a text in memory, in bytes.
+const TEXT_BYTES: u64 = 256 << 20;
+
+/// Copies that stay open across execve(2), under numbers that nothing else will have by then. They are closed again when
+/// this is dropped.
+pub(crate) struct Keeper {
+    least: c_int,
+    copies: Vec<OwnedFd>,
+}
+
+impl Keeper {
+    /// For a program that gets `listen_fds` descriptors from 3 on.
+    pub(crate) fn beyond(listen_fds: usize) -> Self {
+        let least = c_int::try_from(listen_fds).unwrap_or(c_int::MAX);
+        Self {
+            least: FIRST.saturating_add(least),
+            copies: Vec::new(),
+        }
+    }
+
+    /// fcntl(2) F_DUPFD: the number under which the program finds the file.
+    pub(crate) fn keep(&mut self, fd: impl AsFd) -> Result<c_int, Errno> {
+        let number = fcntl(fd, FcntlArg::F_DUPFD(self.least))?;
+        // SAFETY: the kernel has just made this descriptor; nothing else knows of it.
+        self.copies.push(unsafe { OwnedFd::from_raw_fd(number) });
+        Ok(number)
+    }
+}
+
+/// memfd_create(2): a text in memory, sealed, so that it can no longer change.
+pub(crate) fn write_text(text: &str) -> Result<OwnedFd, Errno> {
+    let flags = MFdFlags::MFD_CLOEXEC | MFdFlags::MFD_ALLOW_SEALING;
+    let mut file = File::from(memfd_create(c"skd-state", flags)?);
+    file.write_all(text.as_bytes())
+        .map_err(|error| Errno::of(&error))?;
+    fcntl(&file, FcntlArg::F_ADD_SEALS(sealed()))?;
+    Ok(file.into())
+}
+
+fn sealed() -> SealFlag {
+    SealFlag::F_SEAL_SEAL | SealFlag::F_SEAL_SHRINK | SealFlag::F_SEAL_GROW | SealFlag::F_SEAL_WRITE
+}
+
+/// The text that `write_text` made, from the descriptor of this number, which is ours from here on. Where others read it
+/// too, none disturbs another.
+///
+/// # Errors
+/// It is not open, or no such text.
+pub(crate) fn read_text(number: c_int) -> Result<String, Errno> {
+    let file = File::from(fd::take(number)?);
+    let seals = fcntl(&file, FcntlArg::F_GET_SEALS)?;
+    let len = file.metadata().map_err(|error| Errno::of(&error))?.len();
+    if !SealFlag::from_bits_truncate(seals).contains(sealed()) || len > TEXT_BYTES {
+        return Err(Errno::INVALID);
+    }
+    let mut bytes = vec![0; usize::try_from(len).map_err(|_| Errno::INVALID)?];
+    file.read_exact_at(&mut bytes, 0)
+        .map_err(|error| Errno::of(&error))?;
+    String::from_utf8(bytes).map_err(|_| Errno::INVALID)
+}
 
 /// What a number referred to, to be put back.
 struct Before {
@@ -72,9 +140,21 @@ fn replace(from: c_int, to: c_int, flags: c_int) -> Result<(), Errno> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sys::fd;
-    use std::fs::File;
-    use std::os::fd::AsFd;
+    use std::os::fd::IntoRawFd;
+
+    #[test]
+    fn a_text_can_be_read_again_and_again_and_never_changes() {
+        let text = "skd \u{e9}\n".repeat(5000);
+        let memory = write_text(&text).unwrap();
+        let copy = || memory.try_clone().unwrap();
+        assert!(File::from(copy()).write_all(b"x").is_err());
+        for _ in 0..2 {
+            assert_eq!(read_text(copy().into_raw_fd()).unwrap(), text);
+        }
+        let file = File::open("/proc/self/stat").unwrap();
+        assert!(read_text(file.into_raw_fd()).is_err());
+        assert_eq!(read_text(c_int::MAX).unwrap_err(), Errno(libc::EBADF));
+    }
 
     /// In a thread with a descriptor table of its own.
     #[test]

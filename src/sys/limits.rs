@@ -10,6 +10,16 @@ pub(crate) struct FileLimit {
     pub(crate) hard: u64,
 }
 
+/// setrlimit(2): the limit as it was before `raise_files`.
+pub(crate) fn set_files(limit: FileLimit) -> Result<(), Errno> {
+    let limit = libc::rlimit {
+        rlim_cur: limit.soft,
+        rlim_max: limit.hard,
+    };
+    // SAFETY: the call reads one rlimit.
+    check(unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit) }).map(drop)
+}
+
 /// Raises the number of descriptors that we may have to what is allowed; returns what it was before if it was less.
 ///
 /// # Errors

@@ -1,6 +1,7 @@
 //! The socket that syslog listens on.
 
 use crate::sys::errno::Errno;
+use crate::sys::handover::Keeper;
 use crate::sys::path::Entry;
 use crate::sys::sockaddr::SockAddr;
 use crate::sys::socket;
@@ -29,6 +30,20 @@ impl LogSocket {
     /// The folders' descriptors.
     pub(crate) fn descriptors(&self) -> impl Iterator<Item = i32> + '_ {
         self.0.iter().map(|entry| entry.folder.as_raw_fd())
+    }
+
+    /// Numbers and names under which a program that takes our place finds them again.
+    pub(crate) fn keep(&self, keeper: &mut Keeper) -> Result<Vec<(i32, Vec<u8>)>, Errno> {
+        self.0.iter().map(|entry| entry.keep(keeper)).collect()
+    }
+
+    /// What `keep` told.
+    ///
+    /// # Errors
+    /// A number is not open.
+    pub(crate) fn resume<'a>(places: impl Iterator<Item = (i32, &'a [u8])>) -> Result<Self, Errno> {
+        let entries = places.map(|(folder, name)| Entry::resume(folder, name));
+        entries.collect::<Result<_, _>>().map(Self)
     }
 
     /// A non-blocking connection: datagrams, or a stream where that is what listens. It changes the working folder,

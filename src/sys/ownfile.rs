@@ -25,6 +25,16 @@ impl Locked {
     pub(crate) fn identity(&self) -> Identity {
         self.1
     }
+
+    /// The one that the program before us kept open, and locked.
+    ///
+    /// # Errors
+    /// The number is not open.
+    pub(crate) fn resume(number: i32) -> Result<Self, Errno> {
+        let file = fd::resume(number)?;
+        let identity = fd::identity(&file)?;
+        Ok(Self(file.into(), identity))
+    }
 }
 
 impl Entry {

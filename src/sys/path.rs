@@ -1,6 +1,8 @@
 //! Files of unix sockets: the folder, what lies at a name in it, and replacing or removing just that.
 
 use crate::sys::errno::Errno;
+use crate::sys::fd;
+use crate::sys::handover::Keeper;
 use nix::fcntl::{AtFlags, OFlag, RenameFlags, open, openat, renameat, renameat2};
 use nix::sys::stat::{FchmodatFlags, Mode, SFlag, fchmodat, fstat, fstatat};
 use nix::unistd::{Gid, Uid, UnlinkatFlags, fchownat, unlinkat};
@@ -82,6 +84,22 @@ impl Held {
 }
 
 impl Entry {
+    /// Number and name under which a program that takes our place finds it again.
+    pub(crate) fn keep(&self, keeper: &mut Keeper) -> Result<(i32, Vec<u8>), Errno> {
+        Ok((keeper.keep(&self.folder)?, self.name.as_bytes().to_vec()))
+    }
+
+    /// What `keep` told.
+    ///
+    /// # Errors
+    /// The number is not open.
+    pub(crate) fn resume(folder: i32, name: &[u8]) -> Result<Self, Errno> {
+        Ok(Self {
+            folder: fd::resume(folder)?,
+            name: OsStr::from_bytes(name).to_owned(),
+        })
+    }
+
     /// Opens the folder that `path` lies in.
     pub(crate) fn open(path: &[u8]) -> Result<Self, Errno> {
         let (folder, name) = match path.iter().rposition(|byte| *byte == b'/') {

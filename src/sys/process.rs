@@ -1,8 +1,10 @@
 //! Processes: which have ended, how to signal one, how to become another program.
 
 use crate::sys::errno::{Errno, check};
+use nix::sys::statfs::{FsType, fstatfs};
 use std::ffi::{CStr, c_char, c_int};
 use std::fs::Metadata;
+use std::os::fd::{FromRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
@@ -84,6 +86,26 @@ pub(crate) fn terminate(pid: i32) {
 /// getpid(2).
 pub(crate) fn own_pid() -> i32 {
     std::process::id().cast_signed()
+}
+
+/// The inode number of our own pidfd, by which sd_listen_fds(3) knows a process (LISTEN_PIDFDID); `None` where pidfds
+/// have no file system of their own, before Linux 6.9: all have one number there.
+pub(crate) fn own_pidfd_id() -> Option<u64> {
+    /// PIDFS_MAGIC of linux/magic.h
+    const PIDFS: FsType = FsType(0x5049_4446);
+    let pidfd = pidfd_open(own_pid()).ok()?;
+    let system = fstatfs(&pidfd).ok()?;
+    let (_, inode) = crate::sys::fd::identity(&pidfd).ok()?;
+    (system.filesystem_type() == PIDFS).then_some(inode)
+}
+
+/// pidfd_open(2), close-on-exec by nature.
+pub(crate) fn pidfd_open(pid: i32) -> Result<OwnedFd, Errno> {
+    // SAFETY: the call takes no pointer.
+    let fd = unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) };
+    let fd = check(c_int::try_from(fd).unwrap_or(-1))?;
+    // SAFETY: the kernel has just made this descriptor; nothing else knows of it.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
 /// umask(2): sets the bits that new files do not get, and returns what was set before.

@@ -4,11 +4,11 @@
 //! that ends makes its pidfd readable, and only that one is asked.
 
 use crate::sys::errno::{Errno, check};
+use crate::sys::process::pidfd_open;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 use nix::sys::eventfd::{EfdFlags, EventFd};
 use std::collections::HashMap;
-use std::ffi::c_int;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// How many ended children one wake-up of the thread looks at.
@@ -191,13 +191,4 @@ impl Thread<'_> {
             self.outbox.put((pid, Word::Ended));
         }
     }
-}
-
-/// pidfd_open(2), close-on-exec by nature.
-fn pidfd_open(pid: i32) -> Result<OwnedFd, Errno> {
-    // SAFETY: the call takes no pointer.
-    let fd = unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) };
-    let fd = check(c_int::try_from(fd).unwrap_or(-1))?;
-    // SAFETY: the kernel has just made this descriptor; nothing else knows of it.
-    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }

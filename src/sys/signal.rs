@@ -74,6 +74,7 @@ pub(crate) const SERVING: &[Signal] = &[
     Signal::SIGQUIT,
     Signal::SIGHUP,
     Signal::SIGUSR1,
+    Signal::SIGUSR2,
     Signal::SIGCHLD,
 ];
 /// Those it passes on, or acts upon, while it supervises.
@@ -98,6 +99,8 @@ pub(crate) enum Request {
     Reread,
     /// USR1
     Tell,
+    /// USR2
+    Replace,
     /// CHLD: at least one child has ended or stopped.
     Reap,
 }
@@ -162,6 +165,7 @@ impl Taken {
                 libc::SIGQUIT => return Some(Request::StopAll),
                 libc::SIGHUP => return Some(Request::Reread),
                 libc::SIGUSR1 => return Some(Request::Tell),
+                libc::SIGUSR2 => return Some(Request::Replace),
                 libc::SIGCHLD => return Some(Request::Reap),
                 _ => {}
             }

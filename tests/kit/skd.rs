@@ -23,6 +23,7 @@ pub(crate) struct Skd {
     closed: Vec<i32>,
     listen_pid: bool,
     wrapper: Vec<OsString>,
+    binary: OsString,
 }
 
 /// What a run that ended by itself left.
@@ -48,6 +49,7 @@ impl Skd {
             closed: Vec::new(),
             listen_pid: false,
             wrapper: Vec::new(),
+            binary: BINARY.into(),
         }
     }
 
@@ -99,6 +101,12 @@ impl Skd {
         self
     }
 
+    /// skd is this file, a copy of the one under test.
+    pub(crate) fn binary(mut self, path: &str) -> Self {
+        self.binary = path.into();
+        self
+    }
+
     /// Started, with its stderr being read; it may not be ready yet.
     pub(crate) fn spawn(self) -> Running {
         let mut child = self.command().spawn().unwrap();
@@ -146,7 +154,7 @@ impl Skd {
             let shell = ["sh", "-c", "LISTEN_PID=$$ exec \"$@\"", "sh"];
             words.extend(shell.map(OsString::from));
         }
-        words.push(BINARY.into());
+        words.push(self.binary);
         words.extend(self.words);
         let mut command = Command::new(&words[0]);
         command.args(&words[1..]);

@@ -21,7 +21,7 @@ use slot::Slot;
 use std::mem::ManuallyDrop;
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::rc::Rc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// How many children may be on their way to execve at once. More would help only if exec took longer than accepting a
 /// handful of connections on every core.
@@ -99,6 +99,17 @@ impl Spawner {
             signals: self.signals,
             files: self.files,
         })
+    }
+
+    /// Waits until every slot is free, but not longer than `patience`.
+    pub(crate) fn settle(&self, patience: Duration) {
+        let until = Instant::now() + patience;
+        for slot in self.slots.iter() {
+            while slot.in_use() != 0 && Instant::now() < until {
+                let left = until.saturating_duration_since(Instant::now());
+                Self::wait(std::iter::once(slot), left);
+            }
+        }
     }
 
     /// Waits until the child `pid` has become PROG or has ended.

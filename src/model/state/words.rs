@@ -1,0 +1,92 @@
+//! The words of a line of a state, one after the other, strictly.
+
+use super::{Held, Listener};
+use crate::model::peer::{Credentials, Peer};
+
+/// The words of a line that are left.
+pub(super) struct Words<'a>(std::str::Split<'a, char>);
+
+impl<'a> Words<'a> {
+    pub(super) fn of(line: &'a str) -> Self {
+        Self(line.split(' '))
+    }
+
+    pub(super) fn next(&mut self) -> Option<&'a str> {
+        self.0.next()
+    }
+
+    pub(super) fn number<T: std::str::FromStr>(&mut self) -> Option<T> {
+        self.0.next()?.parse().ok()
+    }
+
+    pub(super) fn flag(&mut self) -> Option<bool> {
+        match self.0.next()? {
+            "0" => Some(false),
+            "1" => Some(true),
+            _ => None,
+        }
+    }
+
+    pub(super) fn held(&mut self) -> Option<Held> {
+        Some(Held {
+            folder: self.number()?,
+            name: unhex(self.0.next()?)?,
+        })
+    }
+
+    pub(super) fn listener(&mut self) -> Option<Listener> {
+        let adopted = match self.0.next()? {
+            "-" => None,
+            name => Some(unhex(name)?),
+        };
+        let is_kept = self.flag()?;
+        let waited = match self.0.next()? {
+            "-" => None,
+            count => Some(count.parse().ok()?),
+        };
+        let has_news = self.flag()?;
+        let file = match self.number() {
+            None => None,
+            Some(device) => {
+                let inode = self.number()?;
+                Some((self.held()?, (device, inode)))
+            }
+        };
+        Some(Listener {
+            adopted,
+            is_kept,
+            file,
+            waited,
+            has_news,
+        })
+    }
+
+    pub(super) fn peer(&mut self) -> Option<Option<Peer>> {
+        Some(Some(match self.0.next()? {
+            "alone" => return Some(None),
+            "inet" => Peer::Inet(self.number()?),
+            "unix" => Peer::Unix(Some(Credentials {
+                pid: self.number()?,
+                uid: self.number()?,
+                gid: self.number()?,
+            })),
+            "unknown" => Peer::Unix(None),
+            "vsock" => Peer::Vsock {
+                cid: self.number()?,
+                port: self.number()?,
+            },
+            _ => return None,
+        }))
+    }
+}
+
+fn unhex(word: &str) -> Option<Vec<u8>> {
+    let digits = word.strip_prefix('x')?.as_bytes();
+    let (pairs, rest) = digits.as_chunks::<2>();
+    if !rest.is_empty() {
+        return None;
+    }
+    let digit = |byte: u8| char::from(byte).to_digit(16);
+    let byte = |[high, low]: &[u8; 2]| u8::try_from(digit(*high)? << 4 | digit(*low)?).ok();
+    pairs.iter().map(byte).collect()
+}
