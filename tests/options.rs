@@ -80,10 +80,9 @@ fn kernels_keepalive() -> String {
     numbers.join(",")
 }
 
-/// skd with these words is refused a call by the kernel, each time.
-fn refused(words: &str, call: &str, error: &str, line: &str) {
-    let wrapper = format!("strace -qq -o /dev/null -e trace={call} -e inject={call}:error={error}");
-    fails(Skd::new(words).under(&wrapper), 111, line);
+/// A command under which the kernel refuses a call, each time.
+fn refusing(call: &str, error: &str) -> String {
+    format!("strace -qq -o /dev/null -e trace={call} -e inject={call}:error={error}")
 }
 
 /// A command that runs skd in a network of its own with something written below /proc/sys/net.
@@ -241,13 +240,12 @@ fn what_the_kernel_does_not_have_is_fatal() {
         let name = option.split([' ', '=']).next().unwrap();
         let line = format!("fatal: unable to bind tcp:127.0.0.1:5 with {name}: {reason}");
         for check in ["", "--check"] {
-            refused(&format!("{check} {option} {words}"), call, error, &line);
+            let skd = Skd::new(&format!("{check} {option} {words}"));
+            fails(skd.under(&refusing(call, error)), 111, &line);
         }
     }
     let (listener, port) = tcp_listener();
-    let wrapper =
-        "strace -qq -o /dev/null -e trace=setsockopt -e inject=setsockopt:error=ENOPROTOOPT";
-    let skd = Skd::new("-0 --keepalive=5 cat").under(wrapper);
+    let skd = Skd::new("-0 --keepalive=5 cat").under(&refusing("setsockopt", "ENOPROTOOPT"));
     let line = format!(
         "fatal: unable to serve tcp:127.0.0.1:{port} with --keepalive: Protocol not available"
     );
@@ -363,6 +361,37 @@ fn inherited_sockets_are_used_as_they_are() {
     assert_eq!(set_on(&sockets::the_one(&skd)), "");
     echoes(port);
     skd.stop();
+}
+
+/// Such a service may have been forbidden to make any.
+#[test]
+fn where_all_sockets_are_inherited_none_is_made() {
+    if !need::program("strace") {
+        return;
+    }
+    let mut sockets = Vec::new();
+    let mut inherit = |listener: TcpListener, words: &str| {
+        let port = listener.local_addr().unwrap().port();
+        let words = words.replace("PORT", &port.to_string());
+        sockets.push((OwnedFd::from(listener), words));
+    };
+    let listener = |address| TcpListener::bind(address).unwrap();
+    inherit(listener("127.0.0.1:0"), "-t 127.0.0.1:PORT");
+    inherit(listener("127.0.0.1:0"), "--keepalive=5");
+    if need::ipv6() {
+        let options = "--reuse-port --freebind --bind-to-device lo --defer-accept 5 --mptcp";
+        inherit(listener("[::]:0"), &format!("{options} -t PORT"));
+    }
+    if need::vsock() {
+        let port = vsock::vsock_port();
+        let socket = vsock::vsock_listener(u32::MAX, port);
+        sockets.push((socket, format!("--vsock {port}")));
+    }
+    for (socket, words) in sockets {
+        let skd = Skd::new(&format!("--check {words} cat")).listen_fds(vec![socket]);
+        let outcome = skd.under(&refusing("socket", "EAFNOSUPPORT")).outcome();
+        assert_eq!((outcome.code, outcome.stderr.as_str()), (0, ""), "{words}");
+    }
 }
 
 #[test]

@@ -232,21 +232,9 @@ fn needs_socket(typed: &ArgMatches) -> Option<&'static str> {
 
 #[cfg(test)]
 mod tests {
-    use crate::config::{Asked, read};
+    use crate::config::meaning as run;
     use crate::model::address::{EVERY_CID, Host, Named, Port, Style, UnixName};
-    use crate::model::service::{Level, Run};
-    use std::ffi::OsString;
-
-    fn run(words: &str) -> Result<Run, String> {
-        match read(words.split(' ').map(OsString::from).collect()) {
-            Ok(Asked::Run(run)) => Ok(*run),
-            Ok(Asked::Text(text)) => panic!("{text}"),
-            Err(fatal) => {
-                assert_eq!(fatal.exit_code(), 100);
-                Err(fatal.text)
-            }
-        }
-    }
+    use crate::model::service::Level;
 
     #[test]
     fn what_makes_no_sense_is_a_usage_error() {

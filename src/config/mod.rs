@@ -16,6 +16,19 @@ use crate::model::error::Fatal;
 use crate::model::service::Run;
 use std::ffi::OsString;
 
+/// What these words mean, or the text of the usage error that they are; each blank divides two words.
+#[cfg(test)]
+fn meaning(words: &str) -> Result<Run, String> {
+    match read(words.split(' ').map(OsString::from).collect()) {
+        Ok(Asked::Run(run)) => Ok(*run),
+        Ok(Asked::Text(text)) => panic!("{text}"),
+        Err(fatal) => {
+            assert_eq!(fatal.exit_code(), 100);
+            Err(fatal.text)
+        }
+    }
+}
+
 /// What a command line asks for.
 #[derive(Debug)]
 pub(crate) enum Asked {

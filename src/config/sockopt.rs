@@ -80,18 +80,9 @@ fn small(name: &str, text: &[u8], most: u64) -> Result<u16, Fatal> {
 
 #[cfg(test)]
 mod tests {
-    use crate::config::{Asked, read};
-    use crate::model::service::Run;
+    use crate::config::{meaning as run, read};
     use crate::model::sockopt::{KeepAlive, SocketOptions};
     use std::ffi::OsString;
-
-    fn run(words: &str) -> Result<Run, String> {
-        match read(words.split(' ').map(OsString::from).collect()) {
-            Ok(Asked::Run(run)) => Ok(*run),
-            Ok(Asked::Text(text)) => panic!("{text}"),
-            Err(fatal) => Err(fatal.text),
-        }
-    }
 
     #[test]
     fn what_is_out_of_range_is_a_usage_error() {

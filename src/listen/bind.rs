@@ -128,7 +128,7 @@ impl Wanted {
         match named {
             Named::Inet { style, host, port } => {
                 let addresses = resolve::addresses(*style, host, port, family)?;
-                try_out(options, *style, &addresses)?;
+                try_out(options, *style, &addresses, inherited)?;
                 Ok(Self::Inet {
                     style: *style,
                     addresses,
@@ -148,9 +148,11 @@ impl Wanted {
             }
             Named::Vsock { cid, port } => {
                 let (cid, port) = (*cid, *port);
-                // Whether the kernel has vsock at all is known without binding.
-                open_vsock()
-                    .map_err(|errno| unable(Style::Stream, &Place::Vsock { cid, port }, errno))?;
+                let place = Place::Vsock { cid, port };
+                if satisfying(inherited, Style::Stream, &place).is_none() {
+                    // Whether the kernel has vsock at all is known without binding.
+                    open_vsock().map_err(|errno| unable(Style::Stream, &place, errno))?;
+                }
                 Ok(Self::Vsock { cid, port })
             }
         }
@@ -297,13 +299,23 @@ fn unable_as_asked(style: Style, address: SocketAddr, refused: Refused) -> Fatal
     Fatal::unable(deed, refused.errno)
 }
 
-/// Makes a socket for each address and lets go of it: what the kernel does not have is known without binding.
+/// Makes a socket for each address that no inherited one satisfies, and lets go of it: what the kernel does not have is
+/// known without binding. Where all are inherited, skd need not be allowed to make any.
 ///
 /// # Errors
 /// 111, naming address and option.
-fn try_out(options: &BindOptions, style: Style, addresses: &Addresses) -> Result<(), Fatal> {
+fn try_out(
+    options: &BindOptions,
+    style: Style,
+    addresses: &Addresses,
+    inherited: &[Listener],
+) -> Result<(), Fatal> {
     let open = |address: SocketAddr| {
-        let opened = options.open(style, unmapped(address));
+        let address = unmapped(address);
+        if satisfying(inherited, style, &Place::Inet(address)).is_some() {
+            return Ok(());
+        }
+        let opened = options.open(style, address);
         let shared = opened.and_then(|socket| open::share_port(&options.sockets, &socket));
         shared.map_err(|refused| (address, refused))
     };

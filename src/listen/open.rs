@@ -92,12 +92,18 @@ pub(crate) fn keep_alive(socket: impl AsFd, keepalive: KeepAlive) -> Result<(), 
 }
 
 /// Whether the connections of an adopted TCP listener can be given `--keepalive`: tried on a socket like it, since the
-/// listener itself is not ours to change.
+/// listener itself is not ours to change. Where skd may not make one, as RestrictAddressFamilies= of systemd.exec(5) has
+/// it, nothing is known.
 ///
 /// # Errors
 /// 111, naming the listener.
 pub(super) fn try_keep_alive(listener: &Listener, keepalive: KeepAlive) -> Result<(), Fatal> {
     let tried = socket::make_like(listener).and_then(|like| keep_alive(like, keepalive));
-    let deed = || format!("serve {} with --keepalive", listener.label);
-    tried.map_err(|errno| Fatal::unable(deed(), errno))
+    match tried {
+        Ok(()) | Err(Errno::FAMILY_NOT_SUPPORTED) => Ok(()),
+        Err(errno) => {
+            let deed = format!("serve {} with --keepalive", listener.label);
+            Err(Fatal::unable(deed, errno))
+        }
+    }
 }

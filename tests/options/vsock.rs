@@ -1,6 +1,6 @@
 //! Vsock listeners made by address. Nothing connects to them: that takes a second machine.
 
-use super::refused;
+use super::refusing;
 use crate::kit::net::raw_socket;
 use crate::kit::skd::{Running, Skd};
 use crate::kit::sockets::{self, borrowed};
@@ -21,7 +21,7 @@ pub(super) fn vsock_port() -> u32 {
     0x4000_0000 + std::process::id() * 16 + COUNT.fetch_add(1, Ordering::Relaxed)
 }
 
-fn vsock_listener(cid: u32, port: u32) -> OwnedFd {
+pub(super) fn vsock_listener(cid: u32, port: u32) -> OwnedFd {
     let listener = raw_socket(AddressFamily::Vsock, SockType::Stream);
     bind(listener.as_raw_fd(), &VsockAddr::new(cid, port)).unwrap();
     listen(&listener, Backlog::new(16).unwrap()).unwrap();
@@ -98,7 +98,8 @@ fn a_vsock_address_that_cannot_be_had_is_fatal() {
     if need::program("strace") {
         let line = "fatal: unable to bind vsock:*:5: Address family not supported by protocol";
         for words in ["--vsock 5 cat", "--check --vsock 5 cat"] {
-            refused(words, "socket", "EAFNOSUPPORT", line);
+            let skd = Skd::new(words).under(&refusing("socket", "EAFNOSUPPORT"));
+            fails(skd, 111, line);
         }
     }
 }
