@@ -36,6 +36,8 @@ mod spawning;
 mod stopping;
 mod supervising;
 mod syslog;
+mod systemd;
 mod troubles;
+mod units;
 mod unix_paths;
 mod upgrade;

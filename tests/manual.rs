@@ -337,27 +337,6 @@ fn mandoc_and_groff_have_nothing_to_say() {
     }
 }
 
-#[test]
-fn the_units_verify() {
-    if !need::program("systemd-analyze") {
-        return;
-    }
-    let folder = Folder::new();
-    let mut copies = Vec::new();
-    for entry in std::fs::read_dir(format!("{ROOT}/units")).unwrap() {
-        let entry = entry.unwrap();
-        let text = std::fs::read_to_string(entry.path()).unwrap();
-        assert!(text.contains("\nDocumentation=man:skd(8)\n"), "{text}");
-        let copy = folder.path(entry.file_name().to_str().unwrap());
-        std::fs::write(&copy, text.replace("/usr/bin/skd", BINARY)).unwrap();
-        copies.push(copy);
-    }
-    assert_eq!(copies.len(), 2);
-    let mut command = Command::new("systemd-analyze");
-    let command = command.args(["verify", "--man=no"]).args(copies);
-    assert_eq!(complaints(command), "");
-}
-
 /// The blocks of EXAMPLES, as a shell takes them.
 fn examples() -> Vec<String> {
     let text = section("EXAMPLES").join("\n");

@@ -108,7 +108,7 @@ fn message_queue() -> OwnedFd {
     }
 }
 
-fn send_message(queue: &OwnedFd, text: &str) {
+pub(crate) fn send_message(queue: &impl AsRawFd, text: &str) {
     #[allow(unsafe_code, reason = "as above")]
     // SAFETY: the call reads `text.len()` bytes of `text`.
     let sent = unsafe { libc::mq_send(queue.as_raw_fd(), text.as_ptr().cast(), text.len(), 0) };

@@ -6,6 +6,7 @@ pub(crate) mod net;
 pub(crate) mod skd;
 pub(crate) mod sockets;
 pub(crate) mod syslog;
+pub(crate) mod systemd;
 
 use std::path::PathBuf;
 use std::time::{Duration, Instant};

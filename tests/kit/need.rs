@@ -7,6 +7,17 @@ pub(crate) fn root() -> bool {
     have("root", nix::unistd::geteuid().is_root())
 }
 
+/// Whether a systemd can be booted: root, its files, and a cgroup2 that is mounted somewhere.
+pub(crate) fn systemd() -> bool {
+    let mounts = std::fs::read_to_string("/proc/self/mounts").unwrap_or_default();
+    let is_there = Path::new("/lib/systemd/systemd").exists();
+    root()
+        && have(
+            "systemd and a cgroup2",
+            is_there && mounts.contains(" cgroup2 "),
+        )
+}
+
 /// Whether a program is in PATH.
 pub(crate) fn program(name: &str) -> bool {
     let path = std::env::var("PATH").unwrap_or_default();

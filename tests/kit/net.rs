@@ -10,6 +10,7 @@ use std::net::{IpAddr, Shutdown, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::net::{UnixDatagram, UnixStream};
 use std::process::{Child, ChildStdout, Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// A connected client, of TCP or unix.
 pub(crate) struct Client(Box<dyn Wire>);
@@ -233,6 +234,17 @@ pub(crate) fn client_inside(
     (client, stdout)
 }
 
+/// Does `work` in the network of the process with this pid: sockets that are made by it are there.
+pub(crate) fn inside<T: Send>(pid: &str, work: impl FnOnce() -> T + Send) -> T {
+    let network = std::fs::File::open(format!("/proc/{pid}/ns/net")).unwrap();
+    // A network is a thread's: this one goes there and does not come back.
+    let there = || {
+        nix::sched::setns(network, nix::sched::CloneFlags::CLONE_NEWNET).unwrap();
+        work()
+    };
+    std::thread::scope(|scope| scope.spawn(there).join().unwrap())
+}
+
 /// Sets or clears O_NONBLOCK.
 pub(crate) fn set_nonblocking(fd: &impl AsFd, on: bool) {
     use nix::fcntl::{FcntlArg, OFlag, fcntl};
@@ -281,4 +293,32 @@ pub(crate) fn fill_backlog(path: &str) -> Vec<OwnedFd> {
             }
         }
     }
+}
+
+/// Has one client after the other come as long as `work` is done; each must fare as `client` wants it. Returns how many
+/// there were.
+pub(crate) fn while_clients_come(client: impl Fn() + Sync, work: impl FnOnce()) -> usize {
+    /// Dropped when the work is done, if only by a panic.
+    struct Working<'a>(&'a AtomicBool);
+    impl Drop for Working<'_> {
+        fn drop(&mut self) {
+            self.0.store(false, Ordering::Relaxed);
+        }
+    }
+    let goes_on = AtomicBool::new(true);
+    let come = || {
+        let mut count = 0;
+        while goes_on.load(Ordering::Relaxed) {
+            client();
+            count += 1;
+        }
+        count
+    };
+    std::thread::scope(|scope| {
+        let clients = scope.spawn(come);
+        let working = Working(&goes_on);
+        work();
+        drop(working);
+        clients.join().unwrap()
+    })
 }
