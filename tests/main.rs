@@ -30,6 +30,7 @@ mod pidfile;
 mod privileges;
 mod readable;
 mod reaping;
+mod s6;
 mod serving;
 mod signals;
 mod spawning;

@@ -2,6 +2,7 @@
 
 mod examples;
 mod machine;
+mod notes;
 
 use crate::kit::skd::{BINARY, Skd};
 use crate::kit::{Folder, need};
@@ -337,9 +338,13 @@ fn mandoc_and_groff_have_nothing_to_say() {
     }
 }
 
-/// The blocks of EXAMPLES, as a shell takes them.
 fn examples() -> Vec<String> {
-    let text = section("EXAMPLES").join("\n");
+    blocks("EXAMPLES")
+}
+
+/// The blocks of a section that are to be typed, without escapes.
+fn blocks(name: &str) -> Vec<String> {
+    let text = section(name).join("\n");
     let blocks = text.split("\n.EX\n").skip(1);
     blocks
         .map(|block| unescaped(block.split_once("\n.EE").unwrap().0))

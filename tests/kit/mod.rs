@@ -3,6 +3,7 @@
 pub(crate) mod daemon;
 pub(crate) mod need;
 pub(crate) mod net;
+pub(crate) mod s6;
 pub(crate) mod skd;
 pub(crate) mod sockets;
 pub(crate) mod syslog;
