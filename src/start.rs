@@ -23,7 +23,7 @@ use crate::serve::{Made, Server};
 use crate::sys::errno::Errno;
 use crate::sys::identity::Ids;
 use crate::sys::stderr::Stderr;
-use crate::sys::{fd, process, signal};
+use crate::sys::{fd, kernel, process, signal};
 use std::ffi::OsString;
 use std::io::Write;
 use std::os::fd::{AsFd, OwnedFd};
@@ -189,7 +189,7 @@ impl Start<'_> {
             return Ok(code);
         }
         let notices = Notices::new(&Manager::of(environment, process::own_pid()));
-        let mask = signal::blocked();
+        let mask = kernel::blocked();
         if run.daemon.supervise {
             signal::block(signal::SUPERVISING)
                 .map_err(|errno| Fatal::unable("block signals", errno))?;

@@ -100,12 +100,14 @@ fn a_child_has_no_signal_blocked_or_ignored_whatever_skd_was_started_with() {
         "trap",
         "trap '' HUP INT QUIT USR1 USR2 PIPE ALRM TERM CHLD CONT TTOU WINCH\nexec \"$@\"",
     );
+    let deaf = format!("{} deaf", probe());
     // Of USR2, which skd does not take: whether it is ignored or blocked in skd itself.
     let table = [
         ("env --block-signal --ignore-signal", true, true),
         ("env --block-signal", true, false),
         ("env --ignore-signal", false, true),
         (&trap, false, true),
+        (&deaf, false, true),
         ("env", false, false),
     ];
     let usr2 = 1u64 << 11;

@@ -243,12 +243,21 @@ impl Display for Secs {
     }
 }
 
-/// The names of signals 1 to 31 on Linux, x86-64 and arm64, as kill(1) -l has them.
+/// The names of signals 1 to 31 on Linux, as kill(1) -l has them; on all machines but MIPS and SPARC.
 const SIGNALS: [&str; 31] = [
     "HUP", "INT", "QUIT", "ILL", "TRAP", "ABRT", "BUS", "FPE", "KILL", "USR1", "SEGV", "USR2",
     "PIPE", "ALRM", "TERM", "STKFLT", "CHLD", "CONT", "STOP", "TSTP", "TTIN", "TTOU", "URG",
     "XCPU", "XFSZ", "VTALRM", "PROF", "WINCH", "IO", "PWR", "SYS",
 ];
+/// There signals are shown by number.
+const HAS_OTHER_SIGNALS: bool = cfg!(any(
+    target_arch = "mips",
+    target_arch = "mips32r6",
+    target_arch = "mips64",
+    target_arch = "mips64r6",
+    target_arch = "sparc",
+    target_arch = "sparc64"
+));
 /// SIGRTMIN of glibc, which keeps 32 and 33 to itself.
 const FIRST_REAL_TIME: i32 = 34;
 
@@ -258,6 +267,7 @@ pub(crate) fn signal_name(number: i32) -> String {
         .ok()
         .and_then(|place| SIGNALS.get(place));
     match (named, number) {
+        _ if HAS_OTHER_SIGNALS => number.to_string(),
         (Some(name), _) => (*name).to_owned(),
         (None, FIRST_REAL_TIME) => "RTMIN".to_owned(),
         (None, FIRST_REAL_TIME..=64) => format!("RTMIN+{}", number - FIRST_REAL_TIME),

@@ -1,64 +1,25 @@
 //! Signals: as we inherited them, as skd takes them, as a program is given them.
 
 use crate::sys::errno::Errno;
-use crate::sys::raw;
+use crate::sys::kernel::{self, Action, LAST_SIGNAL, bit};
 use nix::sys::signal::{SigSet, SigmaskHow, Signal, sigprocmask};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use std::os::fd::{AsFd, BorrowedFd};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU8, Ordering};
 
-/// The highest signal number of Linux; numbers start at 1.
-pub(crate) const LAST: i32 = 64;
-/// Bytes of the kernel's signal set, which rt_sigaction(2) and rt_sigprocmask(2) want to be told.
-pub(crate) const SET_BYTES: usize = 8;
-
-/// The kernel's struct sigaction of x86-64 and arm64.
-#[repr(C)]
-#[derive(Clone, Copy)]
-pub(crate) struct KernelAction {
-    handler: usize,
-    flags: usize,
-    restorer: usize,
-    mask: u64,
-}
-
-/// SIG_DFL with no flags.
-pub(crate) const DEFAULT: KernelAction = KernelAction {
-    handler: libc::SIG_DFL,
-    flags: 0,
-    restorer: 0,
-    mask: 0,
-};
-/// SIG_DFL without news of children that stop and go on.
-const QUIET_CHILD: KernelAction = KernelAction {
-    flags: libc::SA_NOCLDSTOP as usize,
-    ..DEFAULT
-};
-/// SIG_IGN with no flags.
-pub(crate) const IGNORE: KernelAction = KernelAction {
-    handler: libc::SIG_IGN,
-    ..DEFAULT
-};
-
-/// The signals that were ignored when skd was started, signal N being bit N-1. Rust's runtime ignores SIGPIPE before
-/// main, so this is looked up before the runtime starts.
-static IGNORED_BEFORE: AtomicU64 = AtomicU64::new(0);
+/// The signals that were ignored when skd was started, signal N being bit N-1; in bytes, since not every machine has
+/// atomics of 64 bits. Rust's runtime ignores SIGPIPE before main, so this is looked up before the runtime starts.
+static IGNORED_BEFORE: [AtomicU8; 8] = [const { AtomicU8::new(0) }; 8];
 
 extern "C" fn remember_ignored() {
-    let mut set = 0;
-    let mut number = 1;
-    while number <= LAST {
-        if is_ignored(number) {
-            set |= bit(number);
-        }
-        number += 1;
+    for (byte, now) in IGNORED_BEFORE.iter().zip(ignored_now().to_le_bytes()) {
+        byte.store(now, Ordering::Relaxed);
     }
-    IGNORED_BEFORE.store(set, Ordering::Relaxed);
 }
 
-/// A signal in a set as the kernel has it.
-pub(crate) const fn bit(number: i32) -> u64 {
-    1 << (number - 1)
+fn ignored_before() -> u64 {
+    let bytes = IGNORED_BEFORE.each_ref();
+    u64::from_le_bytes(bytes.map(|byte| byte.load(Ordering::Relaxed)))
 }
 
 // SAFETY: the C library calls each entry of this section once, before main, as a C function; ours takes no arguments,
@@ -109,22 +70,22 @@ pub(crate) enum Request {
 /// default disposition: where it was ignored, children would vanish without a status; and children that merely stop are
 /// no news. SIGTTOU and SIGXFSZ are ignored: a log on a terminal or under a size limit is not to stop or end skd.
 pub(crate) fn block(taken: &[Signal]) -> Result<(), Errno> {
-    set_action(libc::SIGCHLD, &QUIET_CHILD)?;
-    set_action(libc::SIGTTOU, &IGNORE)?;
-    set_action(libc::SIGXFSZ, &IGNORE)?;
+    set_action(libc::SIGCHLD, Action::QuietChild)?;
+    set_action(libc::SIGTTOU, Action::Ignore)?;
+    set_action(libc::SIGXFSZ, Action::Ignore)?;
     let set: SigSet = taken.iter().copied().collect();
     Ok(sigprocmask(SigmaskHow::SIG_BLOCK, Some(&set), None)?)
 }
 
 /// SIGCHLD as it has to be for waitpid(2) to tell how a child ended.
 pub(crate) fn hear_of_children() -> Result<(), Errno> {
-    set_action(libc::SIGCHLD, &DEFAULT)
+    set_action(libc::SIGCHLD, Action::Default)
 }
 
 /// SIGPIPE ignored again, when becoming a program has failed and there is something to be said of it.
 pub(crate) fn ignore_pipe() {
     // It cannot fail for a signal that exists.
-    let _ = set_action(libc::SIGPIPE, &IGNORE);
+    let _ = set_action(libc::SIGPIPE, Action::Ignore);
 }
 
 /// Blocks every signal that can be blocked, for a process that nobody is to disturb.
@@ -195,14 +156,14 @@ impl Signals {
     /// Nothing blocked, every disposition default.
     pub(crate) fn clean() -> Self {
         Self {
-            to_default: ignored_now(),
+            to_default: ignored_now() | kernel::UNASKED,
             ..Self::default()
         }
     }
 
     /// As skd was started, where `blocked` was blocked then.
     pub(crate) fn as_before(blocked: u64) -> Self {
-        let (now, before) = (ignored_now(), IGNORED_BEFORE.load(Ordering::Relaxed));
+        let (now, before) = (ignored_now(), ignored_before());
         Self {
             to_default: now & !before,
             to_ignored: before & !now,
@@ -213,32 +174,29 @@ impl Signals {
 
 /// The signals that a child would inherit as ignored.
 fn ignored_now() -> u64 {
-    (1..=LAST)
-        .filter(|number| is_ignored(*number))
+    (1..=LAST_SIGNAL)
+        .filter(|number| kernel::is_ignored(*number))
         .map(bit)
         .sum()
-}
-
-/// The mask of blocked signals, signal N being bit N-1.
-pub(crate) fn blocked() -> u64 {
-    let mut set = 0u64;
-    let arguments = [0, 0, (&raw mut set).expose_provenance(), SET_BYTES];
-    // SAFETY: the kernel writes a set of SET_BYTES bytes.
-    unsafe { raw::syscall(libc::SYS_rt_sigprocmask, arguments) };
-    set
 }
 
 /// Before becoming a program that is to have the signals skd was started with: SIGPIPE as it was. The rest skd has not
 /// touched then.
 pub(crate) fn restore_pipe() -> Result<(), Errno> {
-    let was_ignored = IGNORED_BEFORE.load(Ordering::Relaxed) & bit(libc::SIGPIPE) != 0;
-    set_action(libc::SIGPIPE, if was_ignored { &IGNORE } else { &DEFAULT })
+    let was_ignored = ignored_before() & bit(libc::SIGPIPE) != 0;
+    let action = if was_ignored {
+        Action::Ignore
+    } else {
+        Action::Default
+    };
+    set_action(libc::SIGPIPE, action)
 }
 
 /// Before becoming a program that is to have clean signals: every disposition default, nothing blocked.
 pub(crate) fn reset_all() -> Result<(), Errno> {
-    for number in (1..=LAST).filter(|number| is_ignored(*number)) {
-        set_action(number, &DEFAULT)?;
+    let to_default = Signals::clean().to_default;
+    for number in (1..=LAST_SIGNAL).filter(|number| to_default & bit(*number) != 0) {
+        set_action(number, Action::Default)?;
     }
     Ok(sigprocmask(
         SigmaskHow::SIG_SETMASK,
@@ -247,33 +205,6 @@ pub(crate) fn reset_all() -> Result<(), Errno> {
     )?)
 }
 
-/// rt_sigaction(2), by the kernel's own numbers: libc hides 32 and 33, which others may have left ignored.
-fn is_ignored(number: i32) -> bool {
-    let mut action = DEFAULT;
-    let arguments = [
-        number.cast_unsigned() as usize,
-        0,
-        (&raw mut action).expose_provenance(),
-        SET_BYTES,
-    ];
-    // SAFETY: the kernel writes one sigaction of its own layout into `action`, which has that layout.
-    let returned = unsafe { raw::syscall(libc::SYS_rt_sigaction, arguments) };
-    returned == 0 && action.handler == libc::SIG_IGN
-}
-
-fn set_action(number: i32, action: &KernelAction) -> Result<(), Errno> {
-    let arguments = [
-        number.cast_unsigned() as usize,
-        (&raw const *action).expose_provenance(),
-        0,
-        SET_BYTES,
-    ];
-    // SAFETY: the kernel reads one sigaction of its own layout; the handler is SIG_DFL or SIG_IGN, so no code of ours
-    // will run in a signal's context.
-    let returned = unsafe { raw::syscall(libc::SYS_rt_sigaction, arguments) };
-    if returned == 0 {
-        Ok(())
-    } else {
-        Err(Errno(i32::try_from(-returned).unwrap_or(libc::EINVAL)))
-    }
+fn set_action(number: i32, action: Action) -> Result<(), Errno> {
+    kernel::check(kernel::set_action(number, action))
 }

@@ -4,6 +4,7 @@
     clippy::indexing_slicing,
     clippy::print_stderr,
     clippy::exit,
+    unsafe_code,
     reason = "a probe that fails ends by panicking, and says so"
 )]
 
@@ -66,6 +67,8 @@ fn main() {
         "client" => client(&words[1], &words[2]),
         // Becomes the program named behind it, with its first word, NAME=VALUE, twice in the environment.
         "twice" => twice(&words[1..]),
+        // Becomes the program named behind it, with every signal ignored, those that libc keeps for itself too.
+        "deaf" => become_deaf(&words[1..]),
         other => {
             eprintln!("probe: unknown word {other:?}");
             std::process::exit(99);
@@ -333,11 +336,26 @@ fn client(from: &str, to: &str) {
     let _ = std::io::copy(&mut conn, &mut std::io::stdout());
 }
 
+fn c_strings(words: &[String]) -> Vec<CString> {
+    let word = |word: &String| CString::new(word.as_str()).unwrap();
+    words.iter().map(word).collect()
+}
+
+fn become_deaf(words: &[String]) {
+    // The kernel's struct sigaction of most machines has the handler first.
+    let mut ignored = [0usize; 8];
+    ignored[0] = libc::SIG_IGN;
+    for number in 1..=64 {
+        // SAFETY: the kernel reads one sigaction, which is shorter than `ignored`; 8 is the size of its signal set.
+        unsafe { libc::syscall(libc::SYS_rt_sigaction, number, ignored.as_ptr(), 0, 8) };
+    }
+    let words = c_strings(words);
+    let failed = nix::unistd::execvp(&words[0], &words);
+    eprintln!("probe: {failed:?}");
+}
+
 fn twice(words: &[String]) {
-    let words: Vec<_> = words
-        .iter()
-        .map(|word| CString::new(word.as_str()).unwrap())
-        .collect();
+    let words = c_strings(words);
     let failed = nix::unistd::execve(&words[1], &words[1..], &[&words[0], &words[0]]);
     eprintln!("probe: {failed:?}");
 }

@@ -1,20 +1,15 @@
 //! The child between clone(2) and execve(2). It shares skd's memory, thread-local errno included: nothing here may call
 //! libc, allocate, lock or panic.
 
-use crate::sys::raw;
-use crate::sys::signal::{self, DEFAULT, IGNORE, KernelAction, SET_BYTES};
+use crate::sys::kernel::{self, Action, LAST_SIGNAL};
+use crate::sys::limits;
 use crate::sys::spawn::slot::{PID_DIGITS, Shared};
 use std::ffi::{c_int, c_long, c_void};
 use std::sync::atomic::Ordering;
 
 /// What a child exits with that could not become PROG, as a shell does.
 const NOT_EXECUTED: usize = 127;
-const SIG_SETMASK: usize = libc::SIG_SETMASK.cast_unsigned() as usize;
-const RLIMIT_NOFILE: usize = libc::RLIMIT_NOFILE as usize;
 const F_SETFD: usize = libc::F_SETFD.cast_unsigned() as usize;
-
-static DEFAULT_ACTION: KernelAction = DEFAULT;
-static IGNORED_ACTION: KernelAction = IGNORE;
 
 /// The calls are, in this order: rt_sigaction for each signal that skd has otherwise than the child; dup3 onto each of
 /// 0 to 3 that is handed over, or fcntl where the descriptor has that number already; prlimit64; getpid; rt_sigprocmask;
@@ -27,13 +22,11 @@ pub(super) extern "C" fn become_prog(argument: *mut c_void) -> c_int {
     // The limit comes after the descriptors, which it may be too low for.
     if let Some(files) = &shared.files {
         let limit = (&raw const *files).expose_provenance();
-        // SAFETY: the kernel reads one limit of its own layout; 0 is this process.
-        unsafe { raw::syscall(libc::SYS_prlimit64, [0, RLIMIT_NOFILE, limit, 0]) };
+        // SAFETY: the kernel reads one limit of this layout; 0 is this process.
+        unsafe { kernel::syscall(libc::SYS_prlimit64, [0, limits::NOFILE, limit, 0]) };
     }
     complete_listen_pid(shared);
-    let set = (&raw const shared.signals.blocked).expose_provenance();
-    // SAFETY: the kernel reads a set of SET_BYTES bytes.
-    unsafe { raw::syscall(libc::SYS_rt_sigprocmask, [SIG_SETMASK, set, 0, SET_BYTES]) };
+    kernel::block_only(&shared.signals.blocked);
     if failed == 0 {
         let (path, argv, envp) = (
             shared.path.expose_provenance(),
@@ -41,7 +34,7 @@ pub(super) extern "C" fn become_prog(argument: *mut c_void) -> c_int {
             shared.envp.expose_provenance(),
         );
         // SAFETY: path, argv and envp are as execve(2) wants them, and stay while the slot is in use.
-        failed = unsafe { raw::syscall(libc::SYS_execve, [path, argv, envp, 0]) };
+        failed = unsafe { kernel::syscall(libc::SYS_execve, [path, argv, envp, 0]) };
     }
     #[expect(
         clippy::cast_possible_truncation,
@@ -50,29 +43,21 @@ pub(super) extern "C" fn become_prog(argument: *mut c_void) -> c_int {
     shared.failed.store(-failed as i32, Ordering::Relaxed);
     loop {
         // SAFETY: the call takes no pointer and does not return.
-        unsafe { raw::syscall(libc::SYS_exit_group, [NOT_EXECUTED, 0, 0, 0]) };
+        unsafe { kernel::syscall(libc::SYS_exit_group, [NOT_EXECUTED, 0, 0, 0]) };
     }
 }
 
 fn set_actions(shared: &Shared) {
     let mut number: c_int = 1;
-    while number <= signal::LAST {
-        let bit = signal::bit(number);
+    while number <= LAST_SIGNAL {
+        let bit = kernel::bit(number);
         if shared.signals.to_default & bit != 0 {
-            set_action(number, &DEFAULT_ACTION);
+            kernel::set_action(number, Action::Default);
         } else if shared.signals.to_ignored & bit != 0 {
-            set_action(number, &IGNORED_ACTION);
+            kernel::set_action(number, Action::Ignore);
         }
         number += 1;
     }
-}
-
-/// rt_sigaction(2)
-fn set_action(number: c_int, action: &'static KernelAction) {
-    let action = (&raw const *action).expose_provenance();
-    let arguments = [number.cast_unsigned() as usize, action, 0, SET_BYTES];
-    // SAFETY: the kernel reads one sigaction of its own layout.
-    unsafe { raw::syscall(libc::SYS_rt_sigaction, arguments) };
 }
 
 /// dup3(2): what is handed over gets each of its numbers, and loses none, since it is never itself written over.
@@ -90,7 +75,7 @@ fn place_descriptor(shared: &Shared) -> c_long {
                 (libc::SYS_dup3, [from, number, 0, 0])
             };
             // SAFETY: the call takes no pointer. The child's descriptor table is its own.
-            let returned = unsafe { raw::syscall(call, arguments) };
+            let returned = unsafe { kernel::syscall(call, arguments) };
             if returned < 0 {
                 return returned;
             }
@@ -105,7 +90,7 @@ fn complete_listen_pid(shared: &Shared) {
         return;
     }
     // SAFETY: the call takes no pointer.
-    let pid = unsafe { raw::syscall(libc::SYS_getpid, [0; 4]) };
+    let pid = unsafe { kernel::syscall(libc::SYS_getpid, [0; 4]) };
     let mut digits = [0; PID_DIGITS];
     let mut rest = pid.cast_unsigned();
     let mut count = 0;

@@ -1,8 +1,8 @@
 //! Spawning without waiting: a child starts on one of a few slots of our memory and leaves it by execve(2), while skd
 //! goes on.
 //!
-//! A child is made by clone(2) with CLONE_VM and without CLONE_VFORK: no page table is copied, and skd is not suspended
-//! until the child has become PROG. All that the child touches until then belongs to its slot: stack, pointers, the
+//! A child is made by clone(2) with CLONE_VM and, where `sys::kernel` has calls of its own, without CLONE_VFORK: no page
+//! table is copied, and skd is not suspended until the child has become PROG. All that the child touches until then belongs to its slot: stack, pointers, the
 //! connection's own environment, the number of the connection, an errno to report. The kernel clears the slot's thread
 //! id when the child's use of our memory ends, by exec or exit (CLONE_CHILD_CLEARTID): the slot is free again, and no
 //! call is needed to learn it. A child that is stopped or slow on its way holds its slot and nothing else. What kills all
@@ -172,7 +172,7 @@ impl Spawner {
         }
         let deadline = after(patience);
         let flags = 0;
-        // SAFETY: the kernel reads `count` entries and one timespec, which outlive the call; the words that the entries
+        // SAFETY: the kernel reads `count` entries and one deadline, which outlive the call; the words that the entries
         // name belong to slots, which live longer.
         let woken = unsafe {
             libc::syscall(
@@ -191,19 +191,27 @@ impl Spawner {
     }
 }
 
+/// struct __kernel_timespec, which is the same on every machine.
+#[repr(C)]
+struct Deadline {
+    secs: i64,
+    nanos: i64,
+}
+
 /// The monotonic clock's time when `span` will have passed.
-fn after(span: Duration) -> libc::timespec {
+fn after(span: Duration) -> Deadline {
     let mut now = libc::timespec {
         tv_sec: 0,
         tv_nsec: 0,
     };
     // SAFETY: the call writes one timespec into `now`.
     unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &raw mut now) };
-    let nanos = now.tv_nsec + libc::c_long::from(span.subsec_nanos().cast_signed());
-    let secs = now.tv_sec + libc::time_t::try_from(span.as_secs()).unwrap_or(0);
-    libc::timespec {
-        tv_sec: secs + nanos / 1_000_000_000,
-        tv_nsec: nanos % 1_000_000_000,
+    let secs = u64::try_from(now.tv_sec).unwrap_or(0);
+    let nanos = u32::try_from(now.tv_nsec).unwrap_or(0);
+    let then = Duration::new(secs, nanos).saturating_add(span);
+    Deadline {
+        secs: i64::try_from(then.as_secs()).unwrap_or(i64::MAX),
+        nanos: i64::from(then.subsec_nanos()),
     }
 }
 

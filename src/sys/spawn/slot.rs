@@ -1,6 +1,7 @@
 //! A slot: all that a child reads and writes until it leaves our memory.
 
 use crate::sys::errno::{Errno, check};
+use crate::sys::kernel;
 use crate::sys::limits::FileLimit;
 use crate::sys::program::Program;
 use crate::sys::signal::Signals;
@@ -139,7 +140,7 @@ impl Slot {
         shared.listen_pid = listen_pid;
         // Set here and not by CLONE_CHILD_SETTID: the slot must be in use before the child first runs.
         shared.in_use.store(1, Ordering::Release);
-        let flags = libc::CLONE_VM | libc::CLONE_CHILD_CLEARTID | libc::SIGCHLD;
+        let flags = kernel::WAITING | libc::CLONE_VM | libc::CLONE_CHILD_CLEARTID | libc::SIGCHLD;
         let word: *mut i32 = shared.in_use.as_ptr();
         let (top, argument) = (self.stack_top.as_ptr(), self.shared.as_ptr().cast());
         let no_thread: *mut c_void = null_mut();
