@@ -2,7 +2,7 @@
 
 use crate::sys::errno::{Errno, check, uninterrupted};
 use nix::fcntl::{FcntlArg, FdFlag, OFlag, fcntl, open};
-use nix::sys::stat::{Mode, SFlag, fstat};
+use nix::sys::stat::{FileStat, Mode, SFlag, fstat};
 use std::ffi::{c_int, c_uint};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::sync::atomic::{AtomicU8, Ordering};
@@ -169,8 +169,16 @@ pub(crate) fn path_of(fd: impl AsFd) -> Option<Vec<u8>> {
 
 /// fstat(2): which file this is.
 pub(crate) fn identity(fd: impl AsFd) -> Result<Identity, Errno> {
-    let status = fstat(fd)?;
-    Ok((status.st_dev, status.st_ino))
+    Ok(identity_of(&fstat(fd)?))
+}
+
+/// Which file stat(2) has told of.
+#[allow(
+    clippy::useless_conversion,
+    reason = "the numbers are shorter on machines of 32 bits"
+)]
+pub(crate) fn identity_of(status: &FileStat) -> Identity {
+    (status.st_dev.into(), status.st_ino.into())
 }
 
 /// dup3(2): the standard descriptor `number` refers to the file of `fd` from now on, open across execve(2).

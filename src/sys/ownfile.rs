@@ -60,7 +60,7 @@ impl Entry {
             return Err(Errno::INVALID);
         }
         match file.try_lock() {
-            Ok(()) => Ok(Locked(file, (status.st_dev, status.st_ino))),
+            Ok(()) => Ok(Locked(file, fd::identity_of(&status))),
             Err(TryLockError::WouldBlock) => Err(Errno::AGAIN),
             Err(TryLockError::Error(error)) => Err(Errno::of(&error)),
         }
@@ -73,7 +73,7 @@ impl Entry {
             self.name.as_os_str(),
             AtFlags::AT_SYMLINK_NOFOLLOW,
         );
-        status.is_ok_and(|status| (status.st_dev, status.st_ino) == identity)
+        status.is_ok_and(|status| fd::identity_of(&status) == identity)
     }
 
     /// Writes a new file with these bytes and mode 0644, locks it, and puts it here: in place of `before`, which we

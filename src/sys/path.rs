@@ -14,6 +14,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 pub(crate) use crate::sys::fd::Identity;
+use crate::sys::fd::identity_of;
 
 /// How long the lock of a folder is worth waiting for; skd holds it for less than a millisecond.
 const LOCK_PATIENCE: Duration = Duration::from_secs(1);
@@ -148,7 +149,7 @@ impl Entry {
         if SFlag::from_bits_truncate(status.st_mode) & SFlag::S_IFMT != SFlag::S_IFSOCK {
             return Ok(Found::Foreign);
         }
-        Ok(Found::Socket(Held(file, (status.st_dev, status.st_ino))))
+        Ok(Found::Socket(Held(file, identity_of(&status))))
     }
 
     /// Takes away the dead socket file `dead`, and nothing else: the name is moved aside first, and if it was another
@@ -171,7 +172,7 @@ impl Entry {
             aside.as_os_str(),
             AtFlags::AT_SYMLINK_NOFOLLOW,
         )?;
-        if (moved.st_dev, moved.st_ino) == dead.identity() {
+        if identity_of(&moved) == dead.identity() {
             unlinkat(&self.folder, aside.as_os_str(), UnlinkatFlags::NoRemoveDir)?;
             return Ok(true);
         }
@@ -202,7 +203,7 @@ impl Entry {
             Err(nix::errno::Errno::ENOENT) => return Ok(()),
             Err(errno) => return Err(errno.into()),
         };
-        if (status.st_dev, status.st_ino) == identity {
+        if identity_of(&status) == identity {
             unlinkat(
                 &self.folder,
                 self.name.as_os_str(),
