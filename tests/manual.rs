@@ -211,6 +211,7 @@ serve/guard.rs PAUSES | ms 100 ms 400 s 1 s 2 | with pauses of 0.1, 0.4, 1 and 2
 serve/supervise.rs YOUNG | s 5 | lived for less than 5 s
 serve/supervise.rs FIRST_PAUSE | s 1 | there is a pause of 1 s, which doubles
 serve/supervise.rs LONGEST_PAUSE | s 60 | up to 60 s;
+serve/supervise.rs FIRST_EXEC | s 5 | waits up to 5 s until PROG runs
 serve/supervise.rs GRACE | s 5 | after 5 s PROG is killed by KILL
 sys/spawn/mod.rs SLOTS | 8 | At most 8 children at once
 sys/spawn/child.rs NOT_EXECUTED | 127 | exits 127

@@ -130,6 +130,43 @@ fn quit_ends_children_that_are_on_their_way() {
     }
 }
 
+/// Under `-S` skd waits for the first start, but only for a while.
+#[test]
+fn a_supervised_program_that_is_slow_to_start_does_not_make_skd_deaf() {
+    if !need::program("strace") {
+        return;
+    }
+    let slow = |what: &str| {
+        let prog = Prog::new("/bin/cat");
+        let words = format!("-e trace=execve -e inject=execve:{what} -P {}", prog.path);
+        let skd = Skd::new("-vS --").word(&prog.path);
+        let skd = skd.under(&format!("strace -D -f -qq -o /dev/null {words}"));
+        (prog, skd.spawn())
+    };
+    let (_held, mut skd) = slow("delay_enter=1000000000");
+    // Longer than skd waits; then it fails.
+    let (late, mut other) = slow("delay_enter=7000000:error=EIO");
+    skd.waits_for("skd: info: start ");
+    let child = held(&skd, 1)[0];
+    // A child that is asked to end has a signal that waits for it: skd has heard what was asked of it.
+    skd.signal(Signal::SIGTERM);
+    eventually("a signal", || {
+        let waits = field(child, "ShdPnd")?;
+        (waits != "0000000000000000").then_some(())
+    });
+    let tracer = field(child, "TracerPid").unwrap();
+    kill(Pid::from_raw(tracer.parse().unwrap()), Signal::SIGKILL).unwrap();
+    let outcome = skd.ends();
+    assert_eq!(outcome.code, 0);
+    assert!(outcome.stderr.contains(" signal TERM "), "{outcome:?}");
+    other.waits_for(" exit 127 ");
+    let stderr = other.stop().stderr;
+    let reason = "Input/output error";
+    let warning = format!("skd: warning: unable to run \"{}\": {reason}\n", late.path);
+    assert!(stderr.contains(&warning), "{stderr}");
+    assert_eq!(stderr.matches(" start ").count(), 1, "{stderr}");
+}
+
 /// PROG as a symbolic link that can be pointed elsewhere while skd runs.
 struct Prog {
     folder: Folder,

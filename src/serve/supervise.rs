@@ -22,6 +22,9 @@ const YOUNG: Duration = Duration::from_secs(5);
 /// The first pause after a young death; it doubles with each further one.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+/// How long the first start may take to become PROG. If it takes longer skd goes on, so that it hears signals again, and
+/// a failure is told as it would be of a later start.
+const FIRST_EXEC: Duration = Duration::from_secs(5);
 /// How long a program may take to end when it was asked to.
 const GRACE: Duration = Duration::from_secs(5);
 
@@ -68,7 +71,7 @@ pub(crate) struct Supervisor {
 }
 
 impl Supervisor {
-    /// Starts the program for the first time and waits until it runs. The signals must have been blocked before; `mask`
+    /// Starts the program for the first time and waits for FIRST_EXEC at most until it runs. The signals must have been blocked before; `mask`
     /// is what the program is to have blocked.
     ///
     /// # Errors
@@ -109,12 +112,9 @@ impl Supervisor {
         let pid = it
             .spawn()
             .map_err(|errno| Fatal::unable(format!("start {}", it.prog), errno));
-        let started = pid.and_then(|pid| {
-            it.spawner.wait_for_exec(pid);
-            match it.spawner.failure_of(pid) {
-                None => Ok(pid),
-                Some(errno) => Err(Fatal::unable(format!("run {}", it.prog), errno)),
-            }
+        let started = pid.and_then(|pid| match it.spawner.wait_for_exec(pid, FIRST_EXEC) {
+            None => Ok(pid),
+            Some(errno) => Err(Fatal::unable(format!("run {}", it.prog), errno)),
         });
         match started {
             Ok(pid) => {

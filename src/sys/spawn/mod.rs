@@ -112,14 +112,20 @@ impl Spawner {
         }
     }
 
-    /// Waits until the child `pid` has become PROG or has ended.
-    pub(crate) fn wait_for_exec(&self, pid: i32) {
-        let Some(slot) = self.slots.iter().find(|slot| slot.pid == pid) else {
-            return;
-        };
+    /// Waits until the child `pid` has become PROG or has ended, but not longer than `patience`: a file system that does
+    /// not answer may keep it on its way for good. Where clone(2) itself waits, it has waited already, and for as long as
+    /// it took. Returns why the child did not become PROG, if that is known by now.
+    pub(crate) fn wait_for_exec(&mut self, pid: i32, patience: Duration) -> Option<Errno> {
+        let deadline = Instant::now() + patience;
+        let slot = self.slots.iter().find(|slot| slot.pid == pid)?;
         while slot.in_use() != 0 {
-            Self::wait(std::iter::once(slot), Duration::from_millis(100));
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return None;
+            }
+            Self::wait(std::iter::once(slot), left);
         }
+        self.failure_of(pid)
     }
 
     fn free_slot(&self) -> Option<usize> {
