@@ -101,7 +101,7 @@ fn a_child_has_no_signal_blocked_or_ignored_whatever_skd_was_started_with() {
         "trap '' HUP INT QUIT USR1 USR2 PIPE ALRM TERM CHLD CONT TTOU WINCH\nexec \"$@\"",
     );
     let deaf = format!("{} deaf", probe());
-    // Of USR2, which skd does not take: whether it is ignored or blocked in skd itself.
+    // Of ALRM, which skd does not take: whether it is ignored or blocked in skd itself.
     let table = [
         ("env --block-signal --ignore-signal", true, true),
         ("env --block-signal", true, false),
@@ -110,12 +110,12 @@ fn a_child_has_no_signal_blocked_or_ignored_whatever_skd_was_started_with() {
         (&deaf, false, true),
         ("env", false, false),
     ];
-    let usr2 = 1u64 << 11;
+    let alrm = 1u64 << 13;
     for (wrapper, is_blocked, is_ignored) in table {
         let words = "-v -1t 127.0.0.1:0 sed -n /^Sig[BI]/p /proc/self/status";
         let mut skd = Skd::new(words).under(wrapper).start();
         let port = skd.port();
-        let has = |name| u64::from_str_radix(&skd.field(name), 16).unwrap() & usr2 != 0;
+        let has = |name| u64::from_str_radix(&skd.field(name), 16).unwrap() & alrm != 0;
         assert_eq!(
             (has("SigBlk"), has("SigIgn")),
             (is_blocked, is_ignored),
