@@ -419,7 +419,7 @@ fn every_kind_of_socket_is_served_blocking_or_not() {
 fn no_child_hears_of_adoption_or_of_the_manager() {
     let (listener, port) = tcp_listener();
     let skd = reporting("-v").descriptor(3, listener).envs(
-        "LISTEN_FDS=1 LISTEN_FDNAMES=web LISTEN_PIDFDID=1 LISTEN_FDS_FIRST_FD=3 FDSTORE=1 \
+        "LISTEN_FDS=1 LISTEN_FDNAMES=web LISTEN_FDS_FIRST_FD=3 FDSTORE=1 \
         S6_FD#=1 S6_FD_0=3 S6_FDID_0=web S6_FDLIMIT_0=@4000000000000000 \
         NOTIFY_SOCKET=/nonexistent WATCHDOG_USEC=1 WATCHDOG_PID=1",
     );
@@ -432,4 +432,22 @@ fn no_child_hears_of_adoption_or_of_the_manager() {
     );
     assert_eq!(told(&Client::of_tcp(client).hears_all()), wanted);
     skd.stop();
+}
+
+/// The number of skd's own pidfd tells it from another process that had the pid before.
+#[test]
+fn sockets_for_another_pidfd_are_ignored() {
+    let start = |wrong: u32| {
+        let (listener, port) = tcp_listener();
+        let skd = reporting("-v --adopt listen-fds").descriptor(3, listener);
+        let skd = skd.envs("LISTEN_FDS=1 LISTEN_FDNAMES=web");
+        (skd.under(&format!("{} pidfd-id {wrong}", probe())), port)
+    };
+    let (skd, port) = start(0);
+    let skd = skd.start();
+    let report = Client::tcp(port).hears_all();
+    assert!(!told(&report).contains("LISTEN_"), "{report}");
+    skd.stop();
+    let line = "fatal: there is nothing to adopt: LISTEN_FDS is not set for this process";
+    fails(start(1).0, 100, line);
 }

@@ -250,7 +250,7 @@ fn a_child_of_the_new_skd_is_given_what_one_of_the_old_was() {
             Some(skd.pid().to_string().as_str())
         );
         assert!(
-            report.contains("env KEPT=yes\n") && !report.contains("SKD_"),
+            report.contains("env KEPT=yes\n") && !report.contains("env SKD_STATE"),
             "{report}"
         );
         let names = told(&report);

@@ -67,6 +67,8 @@ fn main() {
         "client" => client(&words[1], &words[2]),
         // Becomes the program named behind it, with its first word, NAME=VALUE, twice in the environment.
         "twice" => twice(&words[1..]),
+        // Becomes the program behind it, with LISTEN_PIDFDID being right, or wrong by the number named.
+        "pidfd-id" => with_pidfd_id(&words[1], &words[2..]),
         // Becomes the program named behind it, with every signal ignored, those that libc keeps for itself too.
         "deaf" => become_deaf(&words[1..]),
         other => {
@@ -352,6 +354,23 @@ fn become_deaf(words: &[String]) {
     let words = c_strings(words);
     let failed = nix::unistd::execvp(&words[0], &words);
     eprintln!("probe: {failed:?}");
+}
+
+fn with_pidfd_id(more: &str, words: &[String]) {
+    #[allow(unsafe_code, reason = "nix has no such call")]
+    // SAFETY: the call takes no pointer.
+    let pidfd = unsafe { libc::syscall(libc::SYS_pidfd_open, std::process::id(), 0) };
+    let link = format!("/proc/self/fd/{pidfd}");
+    let inode = std::os::unix::fs::MetadataExt::ino(&std::fs::metadata(link).unwrap());
+    let wrong: u64 = more.parse().unwrap();
+    let mut program = std::process::Command::new(&words[0]);
+    let program = program
+        .args(&words[1..])
+        .env("LISTEN_PIDFDID", (inode + wrong).to_string());
+    eprintln!(
+        "probe: {}",
+        std::os::unix::process::CommandExt::exec(program)
+    );
 }
 
 fn twice(words: &[String]) {
