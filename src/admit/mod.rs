@@ -1,4 +1,7 @@
-//! May it come in: counts and limits by source; pure: facts and the time come in as arguments.
+//! May it come in: lists and counts by source; pure: facts and the time come in as arguments.
 #![forbid(unsafe_code)]
+#![allow(dead_code, reason = "wired in the commits that follow")]
 
+pub(crate) mod lists;
+mod networks;
 pub(crate) mod sources;

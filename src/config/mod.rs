@@ -4,6 +4,7 @@
 mod addr;
 mod cli;
 mod draft;
+mod lists;
 mod logspec;
 mod number;
 mod options;

@@ -2,10 +2,12 @@
 #![forbid(unsafe_code)]
 
 pub(crate) mod address;
+pub(crate) mod admission;
 pub(crate) mod daemon;
 pub(crate) mod error;
 pub(crate) mod event;
 pub(crate) mod manager;
+pub(crate) mod network;
 pub(crate) mod number;
 pub(crate) mod peer;
 pub(crate) mod service;

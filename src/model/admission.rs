@@ -1,0 +1,119 @@
+//! Who may come in, as it is asked for: the members of a list.
+
+use crate::model::network::Network;
+use crate::model::number;
+use crate::model::peer::Peer;
+use std::fmt;
+
+/// Whose process a peer is, by number.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub(crate) enum Id {
+    Uid(u32),
+    Gid(u32),
+    /// Of which virtual machine; vsock(7).
+    Cid(u32),
+}
+
+impl Id {
+    /// `uid:N`, `gid:N` or `cid:N`; `None` for text that begins with none of these, and `Some(None)` where N is no
+    /// number that an id can have.
+    pub(crate) fn parse(text: &str) -> Option<Option<Self>> {
+        let (kind, digits) = text.split_once(':')?;
+        let id: fn(u32) -> Self = match kind {
+            "uid" => Self::Uid,
+            "gid" => Self::Gid,
+            "cid" => Self::Cid,
+            _ => return None,
+        };
+        Some(number::id(digits).map(id))
+    }
+
+    /// The ids of a peer, the most specific first.
+    pub(crate) fn of(peer: &Peer) -> impl Iterator<Item = Self> {
+        let ids = match peer {
+            Peer::Unix(Some(credentials)) => [
+                Some(Self::Uid(credentials.uid)),
+                Some(Self::Gid(credentials.gid)),
+            ],
+            Peer::Vsock { cid, .. } => [Some(Self::Cid(*cid)), None],
+            Peer::Inet(_) | Peer::Unix(None) => [None, None],
+        };
+        ids.into_iter().flatten()
+    }
+}
+
+impl fmt::Display for Id {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Uid(number) => write!(out, "uid:{number}"),
+            Self::Gid(number) => write!(out, "gid:{number}"),
+            Self::Cid(number) => write!(out, "cid:{number}"),
+        }
+    }
+}
+
+/// A member of a list of peers.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Member {
+    Network(Network),
+    Id(Id),
+    /// Everybody on a unix socket.
+    Unix,
+}
+
+impl fmt::Display for Member {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Network(network) => network.fmt(out),
+            Self::Id(id) => id.fmt(out),
+            Self::Unix => out.write_str("unix"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::peer::Credentials;
+
+    #[test]
+    fn ids_are_a_kind_and_a_number() {
+        let table = [
+            ("uid:0", Some(Some(Id::Uid(0)))),
+            ("gid:4294967294", Some(Some(Id::Gid(u32::MAX - 1)))),
+            ("cid:3", Some(Some(Id::Cid(3)))),
+            ("uid:", Some(None)),
+            ("uid:root", Some(None)),
+            ("uid:-1", Some(None)),
+            ("uid:4294967295", Some(None)),
+            ("uid: 1", Some(None)),
+            ("pid:1", None),
+            ("UID:1", None),
+            ("1", None),
+        ];
+        for (text, id) in table {
+            assert_eq!(Id::parse(text), id, "{text}");
+            if let Some(Some(id)) = id {
+                assert_eq!(id.to_string(), text);
+            }
+        }
+    }
+
+    #[test]
+    fn a_unix_peer_is_its_user_before_its_group() {
+        let credentials = Credentials {
+            pid: 1,
+            uid: 5,
+            gid: 7,
+        };
+        let table: [(Peer, &[Id]); 4] = [
+            (Peer::Unix(Some(credentials)), &[Id::Uid(5), Id::Gid(7)]),
+            (Peer::Unix(None), &[]),
+            (Peer::Vsock { cid: 3, port: 1 }, &[Id::Cid(3)]),
+            (Peer::Inet("192.0.2.7:1".parse().unwrap()), &[]),
+        ];
+        for (peer, ids) in table {
+            assert_eq!(Id::of(&peer).collect::<Vec<_>>(), ids);
+        }
+    }
+}
