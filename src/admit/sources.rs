@@ -3,6 +3,7 @@
 use crate::model::peer::Source;
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
+use std::num::NonZeroU32;
 
 /// Counts by source. A source without a live connection takes no room, so there are never more entries than children;
 /// the hash has a random key, so that nobody can choose addresses that collide.
@@ -15,6 +16,12 @@ impl Sources {
         let count = self.0.entry(source).or_insert(0);
         *count = count.saturating_add(1);
         *count
+    }
+
+    /// One more of this source unless that were more than `max`: how many there are now, or `None` if it may not enter.
+    pub(crate) fn enter_within(&mut self, source: Source, max: NonZeroU32) -> Option<u32> {
+        let count = self.0.get(&source).copied().unwrap_or(0);
+        (count < max.get()).then(|| self.enter(source))
     }
 
     /// One less of this source.
@@ -47,5 +54,20 @@ mod tests {
         sources.leave(one);
         assert_eq!(sources.0.len(), 1);
         assert_eq!(sources.enter(one), 1);
+    }
+    #[test]
+    fn a_source_that_is_full_does_not_enter_and_takes_nobodys_place() {
+        let mut sources = Sources::default();
+        let max = NonZeroU32::new(2).unwrap();
+        let (one, other) = (Source::Unknown, Source::Cid(1));
+        let tried = [(); 4].map(|()| sources.enter_within(one, max));
+        assert_eq!(tried, [Some(1), Some(2), None, None]);
+        assert_eq!(sources.enter_within(other, max), Some(1));
+        sources.leave(one);
+        assert_eq!(sources.enter_within(one, max), Some(2));
+        for source in [one, one, other] {
+            sources.leave(source);
+        }
+        assert_eq!(sources.0.len(), 0);
     }
 }

@@ -10,6 +10,7 @@ mod number;
 mod options;
 mod passing;
 mod process;
+mod rate;
 mod sockets;
 mod sockopt;
 

@@ -1,9 +1,10 @@
-//! Who may come in, as it is asked for: the members of a list.
+//! Who may come in, as it is asked for: the members of a list, and how fast.
 
 use crate::model::network::Network;
 use crate::model::number;
 use crate::model::peer::Peer;
 use std::fmt;
+use std::num::NonZeroU32;
 
 /// Whose process a peer is, by number.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
@@ -69,6 +70,13 @@ impl fmt::Display for Member {
             Self::Unix => out.write_str("unix"),
         }
     }
+}
+
+/// `N/SECS`: N at once, and N more in each span of SECS.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) struct Rate {
+    pub(crate) count: NonZeroU32,
+    pub(crate) secs: NonZeroU32,
 }
 
 #[cfg(test)]

@@ -40,7 +40,7 @@ impl fmt::Display for Peer {
 
 /// The key by which connections are counted: an IPv4 address, an IPv6 /64, a uid, a vsock CID. Peers without any of
 /// these are one source together, never exempt.
-#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub(crate) enum Source {
     V4(u32),
     /// The upper half of an IPv6 address: what one site or host gets as a whole.
