@@ -38,6 +38,16 @@ impl fmt::Display for Peer {
     }
 }
 
+/// What is known of a peer when rules are to decide.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct PeerFacts<'a> {
+    pub(crate) peer: &'a Peer,
+    /// The name of its address, which its forward lookup has confirmed: TCPREMOTEHOST.
+    pub(crate) host: Option<&'a [u8]>,
+    /// What its ident server calls its user: TCPREMOTEINFO.
+    pub(crate) ident: Option<&'a [u8]>,
+}
+
 /// The key by which connections are counted: an IPv4 address, an IPv6 /64, a uid, a vsock CID. Peers without any of
 /// these are one source together, never exempt.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
