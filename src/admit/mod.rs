@@ -4,6 +4,7 @@
 
 pub(crate) mod lists;
 mod networks;
+pub(crate) mod policy;
 pub(crate) mod rates;
 pub(crate) mod rules;
 pub(crate) mod sources;

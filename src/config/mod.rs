@@ -4,6 +4,7 @@
 mod addr;
 mod cli;
 mod draft;
+mod inquiry;
 mod lists;
 mod logspec;
 mod number;

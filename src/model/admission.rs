@@ -2,7 +2,7 @@
 
 use crate::model::network::Network;
 use crate::model::number;
-use crate::model::peer::Peer;
+use crate::model::peer::{Peer, PeerFacts};
 use std::fmt;
 use std::num::NonZeroU32;
 
@@ -68,6 +68,26 @@ impl fmt::Display for Member {
             Self::Network(network) => network.fmt(out),
             Self::Id(id) => id.fmt(out),
             Self::Unix => out.write_str("unix"),
+        }
+    }
+}
+
+/// A peer that `--check-peer` asks about.
+#[derive(Debug, Eq, PartialEq)]
+pub(crate) struct Inquiry {
+    /// As it was typed.
+    pub(crate) word: Box<[u8]>,
+    pub(crate) peer: Peer,
+    pub(crate) host: Option<Box<[u8]>>,
+    pub(crate) ident: Option<Box<[u8]>>,
+}
+
+impl Inquiry {
+    pub(crate) fn facts(&self) -> PeerFacts<'_> {
+        PeerFacts {
+            peer: &self.peer,
+            host: self.host.as_deref(),
+            ident: self.ident.as_deref(),
         }
     }
 }
