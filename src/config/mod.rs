@@ -12,6 +12,7 @@ mod options;
 mod passing;
 mod process;
 mod rate;
+mod refusal;
 mod sockets;
 mod sockopt;
 
