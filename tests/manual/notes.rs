@@ -39,23 +39,25 @@ fn the_unit_of_the_manual_is_started_reloaded_and_stopped() {
 /// Neither refused nor dropped. The run script is that of the README.
 #[test]
 fn everybody_is_answered_while_s6_restarts_skd() {
-    let Some(scan) = SvScan::start() else { return };
+    let Some(mut scan) = SvScan::new() else {
+        return;
+    };
     let run = block("#!/bin/sh\nexec 2>&1\nexec s6-");
     let (_, lines) = run.split_once('\n').unwrap();
     assert!(README.contains(&format!("    {}\n\n", lines.replace('\n', "\n    "))));
     let holder = FdHolder::start();
-    let listener = scan.path("it", "held.sock");
-    scan.add("it", &run, |folder| {
+    let listener = scan.path("held.sock");
+    scan.start(&run, |folder| {
         holder.store("unix:held", UnixListener::bind(&listener).unwrap());
         symlink(&holder.path, folder.join("fdholder.sock")).unwrap();
     });
-    scan.run("s6-svwait -U -t 30000", "it");
+    scan.run("s6-svwait -U -t 30000");
     let client = || {
         Client::unix(&listener).says("hello\n").hears("hello\n");
     };
     let clients = net::while_clients_come(client, || {
         for _ in 0..3 {
-            scan.run("s6-svc -wR -T 30000 -r", "it");
+            scan.run("s6-svc -wR -T 30000 -r");
         }
     });
     assert!(clients > 3, "{clients}");
