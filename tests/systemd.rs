@@ -1,6 +1,7 @@
 //! skd as a service of a real systemd: readiness, counts, signs of life, reloads, restarts, and its sockets.
 
 mod sockets;
+mod upgrade;
 
 use crate::kit::daemon::is_gone;
 use crate::kit::net::{self, Client};
