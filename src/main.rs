@@ -60,6 +60,9 @@ fn run(
         Asked::Text(text) => return start::print(&text).map(|()| 0),
         Asked::Run(run) => *run,
     };
+    if let Some(inquiry) = &run.inquiry {
+        return start::answer(&run, inquiry);
+    }
     let mut log = Log::new(run.level, for_journal, Box::new(Stderr::starting()));
     let Adopted {
         inherited,
@@ -80,7 +83,7 @@ fn run(
         resumed,
     };
     match inherited {
-        Inherited::Connection(connection) => start.with_connection(&connection),
+        Inherited::Connection(connection) => start.with_connection(connection),
         Inherited::Listeners(listeners) if listeners.is_empty() && start.run.named.is_empty() => {
             start.without_sockets()
         }

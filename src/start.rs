@@ -9,6 +9,7 @@ use crate::launch::prog::Prog;
 use crate::launch::scrub::{Scrub, scrubbed};
 use crate::listen::{self, Connection, Listener, Listeners, ReadyFd, Resumed};
 use crate::model::address::{Named, Style};
+use crate::model::admission::Inquiry;
 use crate::model::daemon::LogTo;
 use crate::model::error::Fatal;
 use crate::model::manager::Manager;
@@ -16,6 +17,7 @@ use crate::model::peer::Peer;
 use crate::model::service::{Mode, Run, Service};
 use crate::report::log::Log;
 use crate::serve;
+use crate::serve::gate::Gate;
 use crate::serve::notices::Notices;
 use crate::serve::supervise::Supervisor;
 use crate::serve::upgrade::Call;
@@ -46,6 +48,7 @@ impl Start<'_> {
         fits(run, &inherited)?;
         let is_resumed = self.resumed.is_so();
         let drop = PrivilegeDrop::of(&run.daemon.privileges, self.environment, is_resumed)?;
+        let gate = Gate::open(&run.admission)?;
         // Where we know what the skd before us had, that is all of it.
         let to_make = match self.resumed.state() {
             None => Some(listen::prepare(run, &inherited)?),
@@ -72,7 +75,9 @@ impl Start<'_> {
             },
         };
         match run.service.mode {
-            Mode::Connections | Mode::Listeners => self.serve(listeners, &drop, pidfile, call),
+            Mode::Connections | Mode::Listeners => {
+                self.serve(listeners, &drop, pidfile, (call, gate))
+            }
             Mode::Exec => self.become_with(&listeners, &drop, pidfile.as_ref()),
         }
     }
@@ -82,7 +87,7 @@ impl Start<'_> {
         listeners: Listeners,
         drop: &PrivilegeDrop,
         pidfile: Option<PidFile>,
-        call: Call,
+        (call, gate): (Call, Gate),
     ) -> Result<u8, Fatal> {
         let Self {
             run,
@@ -106,6 +111,7 @@ impl Start<'_> {
         let made = Made {
             service: run.service,
             program,
+            gate,
             listeners: listeners.all,
             log,
             words,
@@ -231,7 +237,7 @@ impl Start<'_> {
     }
 
     /// Becomes PROG with the one connection that skd was started with.
-    pub(crate) fn with_connection(mut self, connection: &Connection) -> Result<u8, Fatal> {
+    pub(crate) fn with_connection(mut self, connection: Connection) -> Result<u8, Fatal> {
         let (run, environment) = (&self.run, self.environment);
         if !run.named.is_empty() {
             return Err(Fatal::usage(
@@ -244,6 +250,10 @@ impl Start<'_> {
         let daemon = &run.daemon;
         let mode = run.service.mode;
         let alone = [
+            (run.admission.max_per_source.is_some(), "--max-per-source"),
+            (run.admission.refusal.is_some(), "--refuse"),
+            (run.admission.rate.is_some(), "--rate"),
+            (run.admission.rate_per_source.is_some(), "--rate-per-source"),
             (mode == Mode::Listeners, "--wait"),
             (mode == Mode::Exec, "--exec"),
             (run.passes, "--pass"),
@@ -260,6 +270,7 @@ impl Start<'_> {
             )));
         }
         let drop = PrivilegeDrop::of(&daemon.privileges, environment, false)?;
+        let gate = Gate::open(&run.admission)?;
         if run.check {
             return check(&run.service, &drop, environment);
         }
@@ -272,17 +283,24 @@ impl Start<'_> {
             self.log.redirect(false, Box::new(Stderr::new()));
         }
         tell(self.ready.take());
-        let fatal = serve::connected::become_prog(
+        let done = serve::connected::become_prog(
             &run.service,
             &prog,
             environment,
             connection,
+            &gate,
             &mut self.log,
         );
         // As above.
         let _ = fd::replace_standard(2, before.as_fd());
-        Err(fatal)
+        done.map(|()| 0)
     }
+}
+
+/// `--check-peer`: prints the answer; 0 if the peer is allowed, 1 if not.
+pub(crate) fn answer(run: &Run, inquiry: &Inquiry) -> Result<u8, Fatal> {
+    let (text, allows) = Gate::open(&run.admission)?.answer(inquiry);
+    print(&text).map(|()| u8::from(!allows))
 }
 
 /// What the options ask of the sockets that there are.
@@ -304,6 +322,17 @@ fn fits(run: &Run, inherited: &[Listener]) -> Result<(), Fatal> {
         || inherited
             .iter()
             .any(|it| matches!(it.style, Style::Datagram | Style::Readable));
+    let is_stream = |named: &Named| !is_datagram(named);
+    let accepts = run.named.iter().any(is_stream)
+        || inherited
+            .iter()
+            .any(|it| matches!(it.style, Style::Stream | Style::SeqPacket));
+    if let Some(option) = run.admission.option()
+        && !accepts
+    {
+        let text = format!("{option}: there is no listener whose connections could be judged");
+        return Err(Fatal::usage(text));
+    }
     if run.passes && !is_lent {
         let text = "--pass is for programs that get a listener: -w, -E and datagram sockets";
         return Err(Fatal::usage(text));

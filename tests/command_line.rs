@@ -9,10 +9,7 @@ use std::os::unix::ffi::OsStringExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 
 /// Options of later versions: refused as unknown, never accepted and ignored.
-const LATER: &str = "\
-    -C --max-per-source -r \
-    --refuse --rate --rate-per-source --allow --deny --rules --proxy-from --proxy-timeout --resolve \
-    --ident --lookup-timeout --check-peer --log-format --metrics --inetd-conf --completion";
+const LATER: &str = "--log-format --metrics --inetd-conf --completion";
 
 /// What is no whole decimal number above zero.
 const NO_NUMBERS: &str =

@@ -3,7 +3,7 @@
 use crate::admit::lists::{Listed, Lists};
 use crate::admit::rules::{Found, Rules, Variable};
 use crate::model::admission::{Inquiry, Member};
-use crate::model::peer::PeerFacts;
+use crate::model::peer::{Peer, PeerFacts};
 use crate::model::text::{foreign, harmless};
 use std::fmt;
 
@@ -29,16 +29,6 @@ pub(crate) enum Why<'a> {
     Listed(Listed),
     Rule(Found<'a>),
     NoRule,
-}
-
-impl Why<'_> {
-    /// What decided, where it is said already that it is a rule: `10.:deny`, `--deny 10.0.0.0/8`.
-    pub(crate) fn rule(&self) -> String {
-        match self {
-            Self::Rule(found) => found.to_string(),
-            Self::Listed(_) | Self::NoRule => self.to_string(),
-        }
-    }
 }
 
 /// As it stands behind the peer in the log: `rule 10.:deny`, `--deny 10.0.0.0/8`.
@@ -75,14 +65,19 @@ impl Policy {
         self.rules.as_ref().is_some_and(Rules::asks_ident)
     }
 
-    /// Whether a peer may come in. Lists need no name, so that whom they deny is denied before anything is looked up.
-    pub(crate) fn judge(&self, facts: &PeerFacts<'_>) -> Verdict<'_> {
-        let listed = self.lists.judge(facts.peer);
-        let by_list = Verdict {
+    /// The same by lists alone, where rules are to be asked later.
+    pub(crate) fn judge_by_lists(&self, peer: &Peer) -> Verdict<'_> {
+        let listed = self.lists.judge(peer);
+        Verdict {
             allows: listed.allows(),
             why: Why::Listed(listed),
             variables: &[],
-        };
+        }
+    }
+
+    /// Whether a peer may come in. Lists need no name, so that whom they deny is denied before anything is looked up.
+    pub(crate) fn judge(&self, facts: &PeerFacts<'_>) -> Verdict<'_> {
+        let by_list = self.judge_by_lists(facts.peer);
         match &self.rules {
             Some(rules) if by_list.allows => match rules.judge(facts) {
                 Some(found) => Verdict {
@@ -245,38 +240,28 @@ mod tests {
         let mut policy = Policy::new(&[], &[], Some(rules(&format!("{text}:deny\n"))));
         let unix = |uid, gid| Peer::Unix(Some(Credentials { pid: 1, uid, gid }));
         let table = [
-            (unix(5, 7), "rule uid:5:allow", "uid:5:allow"),
-            (unix(6, 7), "rule gid:7:deny", "gid:7:deny"),
-            (unix(7, 5), "rule :deny", ":deny"),
-            (Peer::Unix(None), "rule :deny", ":deny"),
-            (
-                Peer::Vsock { cid: 3, port: 5 },
-                "rule cid:3:allow",
-                "cid:3:allow",
-            ),
-            (Peer::Vsock { cid: 5, port: 3 }, "rule :deny", ":deny"),
+            (unix(5, 7), "rule uid:5:allow"),
+            (unix(6, 7), "rule gid:7:deny"),
+            (unix(7, 5), "rule :deny"),
+            (Peer::Unix(None), "rule :deny"),
+            (Peer::Vsock { cid: 3, port: 5 }, "rule cid:3:allow"),
+            (Peer::Vsock { cid: 5, port: 3 }, "rule :deny"),
         ];
-        for (peer, why, rule) in table {
+        for (peer, why) in table {
             let (host, ident) = (Some(&b"a.b"[..]), Some(&b"joe"[..]));
             let verdict = policy.judge(&PeerFacts {
                 peer: &peer,
                 host,
                 ident,
             });
-            assert_eq!(
-                (
-                    verdict.why.to_string().as_str(),
-                    verdict.why.rule().as_str()
-                ),
-                (why, rule)
-            );
+            assert_eq!(verdict.why.to_string(), why);
             assert_eq!(verdict.allows, why.ends_with("allow"));
         }
         policy.replace(rules(""));
         let (peer, host, ident) = (&unix(6, 7), None, None);
         let verdict = policy.judge(&PeerFacts { peer, host, ident });
         assert_eq!(
-            (verdict.allows, verdict.why.rule().as_str()),
+            (verdict.allows, verdict.why.to_string().as_str()),
             (true, "no rule matches")
         );
     }

@@ -43,13 +43,18 @@ impl Pace {
 
     /// When a bucket will be full from which one more token is taken; `None` if there is none.
     fn taken(&self, full_at: u64, now: u64) -> Option<u64> {
-        let after = full_at.max(now).saturating_add(self.price);
+        let after = self.spent(full_at, now);
         (after - now <= self.whole()).then_some(after)
+    }
+
+    /// The same whether there is one or not.
+    fn spent(&self, full_at: u64, now: u64) -> u64 {
+        full_at.max(now).saturating_add(self.price)
     }
 
     /// How long until there is a token.
     fn wait(&self, full_at: u64, now: u64) -> Duration {
-        let after = full_at.max(now).saturating_add(self.price);
+        let after = self.spent(full_at, now);
         let wait = (after - now).saturating_sub(self.whole());
         Duration::from_millis(wait.div_ceil(self.count))
     }
@@ -75,6 +80,11 @@ impl Bucket {
         let taken = self.pace.taken(self.full_at, self.pace.moment(now));
         self.full_at = taken.unwrap_or(self.full_at);
         taken.is_some()
+    }
+
+    /// Takes the next token that comes, for a connection that was taken out of a backlog when there was one.
+    pub(crate) fn owe(&mut self, now: Instant) {
+        self.full_at = self.pace.spent(self.full_at, self.pace.moment(now));
     }
 
     /// Until when there is no token; `None` if there is one now.

@@ -1,13 +1,14 @@
 //! Turns options as typed into what they mean together, and refuses what makes no sense.
 
 use crate::config::cli::{ADOPT_STDIN, PROG};
-use crate::config::{addr, number, passing, process, sockets, sockopt};
+use crate::config::{addr, admission, number, passing, process, sockets, sockopt};
 use crate::model::address::Family;
 use crate::model::error::Fatal;
 use crate::model::service::{Adopt, Level, Lifetime, Making, Proto, Run, Service};
 use clap::ArgMatches;
 use std::ffi::{OsStr, OsString};
 use std::num::NonZeroU32;
+use std::ops::RangeInclusive;
 use std::os::unix::ffi::OsStrExt;
 use std::time::Duration;
 
@@ -48,12 +49,14 @@ pub(crate) fn meant(typed: &ArgMatches) -> Result<Run, Fatal> {
         print_ports: given(typed, "print-port"),
         level: level(typed)?,
         lifetime: Lifetime {
-            idle_exit: secs(typed, "idle-exit", 1)?,
-            drain: secs(typed, "drain", 0)?,
+            idle_exit: secs(typed, "idle-exit", 1..=MOST_SECS)?,
+            drain: secs(typed, "drain", 0..=MOST_SECS)?,
         },
         daemon: process::daemon(typed)?,
         check: given(typed, "check"),
         passes: value(typed, "pass").is_some(),
+        admission: admission::admission(typed, MOST_CONNECTIONS)?,
+        inquiry: admission::inquiry(typed)?,
         needs_socket: needs_socket(typed),
     })
 }
@@ -88,6 +91,7 @@ fn program(typed: &ArgMatches) -> Result<Vec<OsString>, Fatal> {
         .cloned()
         .collect();
     match words.first() {
+        None if value(typed, "check-peer").is_some() => Ok(words),
         None => Err(Fatal::usage("PROG is missing")),
         Some(word) if word.is_empty() => Err(Fatal::usage("PROG is empty")),
         Some(_) => Ok(words),
@@ -106,13 +110,16 @@ fn max_connections(typed: &ArgMatches) -> Result<Option<NonZeroU32>, Fatal> {
     Ok(u32::try_from(number).ok().and_then(NonZeroU32::new))
 }
 
-/// The seconds that an option was given, at least `least`.
-fn secs(typed: &ArgMatches, name: &str, least: u64) -> Result<Option<Duration>, Fatal> {
+/// The seconds that an option was given, inside `range`.
+pub(super) fn secs(
+    typed: &ArgMatches,
+    name: &str,
+    range: RangeInclusive<u64>,
+) -> Result<Option<Duration>, Fatal> {
     let Some(text) = value(typed, name) else {
         return Ok(None);
     };
-    let name = format!("--{name}");
-    let secs = number::option(&name, text.as_bytes(), &(least..=MOST_SECS))?;
+    let secs = number::option(&format!("--{name}"), text.as_bytes(), &range)?;
     Ok(Some(Duration::from_secs(secs)))
 }
 
@@ -185,6 +192,26 @@ fn adopted(typed: &ArgMatches) -> Result<Vec<Adopt>, Fatal> {
     Ok(adopt)
 }
 
+/// The options that judge connections, as they are typed.
+pub(super) const JUDGING: [(&str, &str); 11] = [
+    ("max-per-source", "--max-per-source"),
+    ("refuse", "--refuse"),
+    ("rate", "--rate"),
+    ("rate-per-source", "--rate-per-source"),
+    ("allow", "--allow"),
+    ("deny", "--deny"),
+    ("rules", "--rules"),
+    ("proxy-from", "--proxy-from"),
+    ("resolve", "--resolve"),
+    ("ident", "--ident"),
+    ("lookup-timeout", "--lookup-timeout"),
+];
+
+/// Whether an option stands on the command line.
+pub(super) fn is_typed(typed: &ArgMatches, name: &str) -> bool {
+    typed.value_source(name) == Some(clap::parser::ValueSource::CommandLine)
+}
+
 /// The first option given that says something about sockets or connections.
 fn needs_socket(typed: &ArgMatches) -> Option<&'static str> {
     const VALUES: &[(&str, &str)] = &[
@@ -216,18 +243,11 @@ fn needs_socket(typed: &ArgMatches) -> Option<&'static str> {
         ("wait", "--wait"),
         ("exec", "--exec"),
     ];
-    let values = VALUES
-        .iter()
-        .filter(|(name, _)| value(typed, name).is_some());
-    let flags = FLAGS.iter().filter(|(name, _)| given(typed, name));
     // The value of this one may be left out.
     let keepalive = [("keepalive", "--keepalive")];
-    let keepalive = keepalive.iter().filter(|(name, _)| typed.contains_id(name));
-    values
-        .chain(flags)
-        .chain(keepalive)
-        .map(|(_, shown)| *shown)
-        .next()
+    let all = VALUES.iter().chain(FLAGS).chain(&keepalive).chain(&JUDGING);
+    let mut typed = all.filter(|(name, _)| is_typed(typed, name));
+    typed.next().map(|(_, shown)| *shown)
 }
 
 #[cfg(test)]

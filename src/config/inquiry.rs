@@ -1,5 +1,4 @@
 //! Turns the PEER of `--check-peer` into what is asked.
-#![allow(dead_code, reason = "wired in the commits that follow")]
 
 use crate::model::admission::{Id, Inquiry};
 use crate::model::error::Fatal;

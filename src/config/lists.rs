@@ -1,5 +1,4 @@
 //! Turns the LIST of `--allow`, `--deny` and `--proxy-from` into its members.
-#![allow(dead_code, reason = "wired in the commits that follow")]
 
 use crate::model::admission::{Id, Member};
 use crate::model::error::Fatal;

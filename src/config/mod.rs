@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 mod addr;
+mod admission;
 mod cli;
 mod draft;
 mod inquiry;

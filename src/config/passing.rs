@@ -1,6 +1,6 @@
 //! Turns the options about what a program is given into what they mean together.
 
-use crate::config::draft::{given, value};
+use crate::config::draft::{JUDGING, given, is_typed, value};
 use crate::model::error::Fatal;
 use crate::model::service::{Mode, Pass};
 use crate::model::text::Quoted;
@@ -35,12 +35,10 @@ const EXCLUDED: [(&str, &[&str]); 2] = [
 /// # Errors
 /// A usage error that names both options.
 pub(super) fn exclude(typed: &ArgMatches) -> Result<(), Fatal> {
-    let is_there = |name: &str| {
-        let source = typed.value_source(name);
-        source == Some(clap::parser::ValueSource::CommandLine)
-    };
+    let is_there = |name: &str| is_typed(typed, name);
     for (one, others) in EXCLUDED.iter().filter(|(one, _)| is_there(one)) {
-        if let Some(other) = others.iter().find(|other| is_there(other)) {
+        let judging = JUDGING.iter().map(|(name, _)| name);
+        if let Some(other) = others.iter().chain(judging).find(|other| is_there(other)) {
             let text = format!("--{one} and --{other} exclude each other");
             return Err(Fatal::usage(text));
         }

@@ -1,5 +1,4 @@
 //! Turns `N/SECS` into a rate.
-#![allow(dead_code, reason = "wired in the commits that follow")]
 
 use crate::config::number;
 use crate::model::admission::Rate;

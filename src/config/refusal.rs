@@ -1,5 +1,4 @@
 //! Turns the MESSAGE of `-r` into the bytes that a refused client gets.
-#![allow(dead_code, reason = "wired in the commits that follow")]
 
 use crate::model::error::Fatal;
 use crate::model::text::Quoted;

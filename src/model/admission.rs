@@ -3,8 +3,10 @@
 use crate::model::network::Network;
 use crate::model::number;
 use crate::model::peer::{Peer, PeerFacts};
+use std::ffi::OsStr;
 use std::fmt;
 use std::num::NonZeroU32;
+use std::time::Duration;
 
 /// Whose process a peer is, by number.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
@@ -97,6 +99,54 @@ impl Inquiry {
 pub(crate) struct Rate {
     pub(crate) count: NonZeroU32,
     pub(crate) secs: NonZeroU32,
+}
+
+impl fmt::Display for Rate {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "{}/{}", self.count, self.secs)
+    }
+}
+
+/// Who may come in, and how many, and how fast.
+#[derive(Debug, Default, Eq, PartialEq)]
+pub(crate) struct Admission {
+    /// `-C`
+    pub(crate) max_per_source: Option<NonZeroU32>,
+    /// `-r`: what those hear whom a limit keeps out.
+    pub(crate) refusal: Option<Box<[u8]>>,
+    pub(crate) rate: Option<Rate>,
+    pub(crate) rate_per_source: Option<Rate>,
+    pub(crate) allow: Vec<Member>,
+    pub(crate) deny: Vec<Member>,
+    /// The file of `--rules`.
+    pub(crate) rules: Option<Box<OsStr>>,
+    /// `--proxy-from`: whose connections begin with a PROXY header.
+    pub(crate) proxies: Option<Vec<Member>>,
+    pub(crate) proxy_timeout: Duration,
+    pub(crate) resolve: bool,
+    pub(crate) ident: bool,
+    /// For all look-ups of a connection together.
+    pub(crate) lookup_timeout: Duration,
+}
+
+impl Admission {
+    /// One of the options given that say anything of this.
+    pub(crate) fn option(&self) -> Option<&'static str> {
+        let all = [
+            (self.max_per_source.is_some(), "--max-per-source"),
+            (self.refusal.is_some(), "--refuse"),
+            (self.rate.is_some(), "--rate"),
+            (self.rate_per_source.is_some(), "--rate-per-source"),
+            (!self.allow.is_empty(), "--allow"),
+            (!self.deny.is_empty(), "--deny"),
+            (self.rules.is_some(), "--rules"),
+            (self.proxies.is_some(), "--proxy-from"),
+            (self.resolve, "--resolve"),
+            (self.ident, "--ident"),
+        ];
+        let mut given = all.into_iter().filter(|(is_given, _)| *is_given);
+        given.next().map(|(_, option)| option)
+    }
 }
 
 #[cfg(test)]

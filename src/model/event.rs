@@ -24,6 +24,12 @@ pub(crate) enum Event<'a> {
         peer: Option<String>,
         pid: i32,
     },
+    /// A connection was taken and not let in.
+    Deny {
+        listener: &'a Label,
+        peer: &'a Peer,
+        reason: &'a str,
+    },
     /// The program of a connection has ended.
     End {
         listener: &'a Label,

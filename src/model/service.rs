@@ -1,6 +1,7 @@
 //! What is served and how: a service, the sockets it asks for, and the run as a whole.
 
 use crate::model::address::{Family, Named, Style};
+use crate::model::admission::{Admission, Inquiry};
 use crate::model::daemon::{Daemon, UserSpec};
 use crate::model::sockopt::{KeepAlive, SocketOptions};
 use crate::model::text::Quoted;
@@ -126,6 +127,9 @@ pub(crate) struct Run {
     pub(crate) daemon: Daemon,
     /// `--check`: read everything, bind and start nothing.
     pub(crate) check: bool,
+    pub(crate) admission: Admission,
+    /// `--check-peer`: the peer that is asked about, and nothing else is done.
+    pub(crate) inquiry: Option<Inquiry>,
     /// `--pass` was given: a usage error if no program is given a listener.
     pub(crate) passes: bool,
     /// An option given that needs a socket, as the user knows it: a usage error if there is none.

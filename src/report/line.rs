@@ -1,11 +1,11 @@
 //! Turns an event into its line of text; pure.
 
 use crate::model::error::{Fatal, Kind};
-use crate::model::event::{Count, Ended, Event, Status, Trouble, Warning};
+use crate::model::event::{Count, Event, Status, Trouble, Warning};
 use crate::model::service::Level;
 use crate::model::text::harmless;
+use crate::report::ending::{End, Secs};
 use std::fmt::{self, Display};
-use std::time::Duration;
 
 /// The kinds of lines, as they are called in one.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -75,6 +75,7 @@ pub(crate) fn level(event: &Event<'_>) -> Level {
         Event::Listen { .. }
         | Event::Accept { .. }
         | Event::Datagram { .. }
+        | Event::Deny { .. }
         | Event::End { .. }
         | Event::EndAlone { .. }
         | Event::Started { .. }
@@ -115,6 +116,11 @@ impl Display for Text<'_> {
                 let peer = Behind(peer.as_ref());
                 write!(out, "datagram {listener}{peer} pid {pid}")
             }
+            Event::Deny {
+                listener,
+                peer,
+                reason,
+            } => write!(out, "deny {listener} {peer} {reason}"),
             Event::End {
                 listener,
                 peer,
@@ -146,19 +152,7 @@ impl Display for Text<'_> {
                     pause.map_or(String::new(), |pause| format!(" again in {}", Secs(pause)));
                 write!(out, "end {prog} {}{pause}", End(*pid, *how, *lasted))
             }
-            Event::Status(status) => {
-                let Status {
-                    count,
-                    accepted,
-                    denied,
-                    failed,
-                } = status;
-                let count = Counted(*count);
-                write!(
-                    out,
-                    "status {count} accepted {accepted} denied {denied} failed {failed}"
-                )
-            }
+            Event::Status(status) => StatusText(status).fmt(out),
             Event::Warning(warning) => write!(out, "{}", WarningText(warning)),
             Event::Loss(text) => out.write_str(text),
         }
@@ -174,13 +168,21 @@ impl<T: Display> Display for Behind<'_, T> {
     }
 }
 
-/// `pid 812 exit 0 secs 1.204`
-struct End(i32, Ended, Duration);
+struct StatusText<'a>(&'a Status);
 
-impl Display for End {
+impl Display for StatusText<'_> {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self(pid, how, lasted) = self;
-        write!(out, "pid {pid} {} secs {}", How(*how), Secs(*lasted))
+        let Status {
+            count,
+            accepted,
+            denied,
+            failed,
+        } = self.0;
+        let count = Counted(*count);
+        write!(
+            out,
+            "status {count} accepted {accepted} denied {denied} failed {failed}"
+        )
     }
 }
 
@@ -223,64 +225,14 @@ impl Display for Counted {
     }
 }
 
-struct How(Ended);
-
-impl Display for How {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.0 {
-            Ended::Exit(code) => write!(out, "exit {code}"),
-            Ended::Signal(number) => write!(out, "signal {}", signal_name(number)),
-        }
-    }
-}
-
-/// Seconds with three decimals.
-struct Secs(Duration);
-
-impl Display for Secs {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(out, "{}.{:03}", self.0.as_secs(), self.0.subsec_millis())
-    }
-}
-
-/// The names of signals 1 to 31 on Linux, as kill(1) -l has them; on all machines but MIPS and SPARC.
-const SIGNALS: [&str; 31] = [
-    "HUP", "INT", "QUIT", "ILL", "TRAP", "ABRT", "BUS", "FPE", "KILL", "USR1", "SEGV", "USR2",
-    "PIPE", "ALRM", "TERM", "STKFLT", "CHLD", "CONT", "STOP", "TSTP", "TTIN", "TTOU", "URG",
-    "XCPU", "XFSZ", "VTALRM", "PROF", "WINCH", "IO", "PWR", "SYS",
-];
-/// There signals are shown by number.
-const HAS_OTHER_SIGNALS: bool = cfg!(any(
-    target_arch = "mips",
-    target_arch = "mips32r6",
-    target_arch = "mips64",
-    target_arch = "mips64r6",
-    target_arch = "sparc",
-    target_arch = "sparc64"
-));
-/// SIGRTMIN of glibc, which keeps 32 and 33 to itself.
-const FIRST_REAL_TIME: i32 = 34;
-
-/// The name of a signal without SIG: `KILL`, `RTMIN+3`; a number where there is no name.
-pub(crate) fn signal_name(number: i32) -> String {
-    let named = usize::try_from(number - 1)
-        .ok()
-        .and_then(|place| SIGNALS.get(place));
-    match (named, number) {
-        _ if HAS_OTHER_SIGNALS => number.to_string(),
-        (Some(name), _) => (*name).to_owned(),
-        (None, FIRST_REAL_TIME) => "RTMIN".to_owned(),
-        (None, FIRST_REAL_TIME..=64) => format!("RTMIN+{}", number - FIRST_REAL_TIME),
-        (None, _) => number.to_string(),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::model::address::{Label, Place, Style};
+    use crate::model::event::Ended;
     use crate::model::peer::{Credentials, Peer};
     use std::num::NonZeroU32;
+    use std::time::Duration;
 
     fn text(event: &Event<'_>) -> String {
         Text(event).to_string()
@@ -422,26 +374,5 @@ mod tests {
             ),
             "<3>skd: fatal: unable to bind tcp:[::]:25: Address already in use\n"
         );
-    }
-
-    #[test]
-    fn signals_have_the_names_of_kill() {
-        let table = [
-            (1, "HUP"),
-            (6, "ABRT"),
-            (9, "KILL"),
-            (15, "TERM"),
-            (31, "SYS"),
-            (32, "32"),
-            (33, "33"),
-            (34, "RTMIN"),
-            (37, "RTMIN+3"),
-            (64, "RTMIN+30"),
-            (0, "0"),
-            (65, "65"),
-        ];
-        for (number, shown) in table {
-            assert_eq!(signal_name(number), shown);
-        }
     }
 }

@@ -42,6 +42,11 @@ impl Log {
         self.level >= level
     }
 
+    /// Whether every connection is told of.
+    pub(crate) fn tells_connections(&self) -> bool {
+        self.heeds(Level::Connections)
+    }
+
     /// Tells of an event, if the level asks for it and it has not been told too often.
     pub(crate) fn tell(&mut self, event: &Event<'_>, now: Instant) {
         if !self.heeds(line::level(event)) {

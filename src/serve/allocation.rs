@@ -52,6 +52,7 @@ fn server(socket: OwnedFd, place: Place) -> Server {
     let mut server = Server::new(Made {
         service,
         program,
+        gate: super::gate::Gate::open(&crate::model::admission::Admission::default()).unwrap(),
         listeners: vec![listener],
         log: Log::new(Level::Warning, false, Box::new(Stderr::new())),
         words: crate::daemon::words::Words::Inherited,

@@ -14,9 +14,23 @@ use std::time::Instant;
 pub(crate) struct Child {
     /// The place of the listener that it was started for.
     pub(crate) listener: u32,
-    /// `None` for the program of a datagram.
+    /// `None` for the program of a datagram, or of a listener.
     pub(crate) peer: Option<Peer>,
+    /// By whom its connection is counted.
+    pub(crate) source: Source,
+    pub(crate) stage: Stage,
     pub(crate) since: Instant,
+}
+
+/// How far a child has come.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Stage {
+    /// It is PROG, or on its way.
+    Running,
+    /// Names are being looked up for it, and by them it may still be denied.
+    Asking,
+    /// It was denied, or could not become PROG, and is about to end.
+    Denied,
 }
 
 /// Children by pid; only those that skd started itself, whoever else it may have to reap.
@@ -36,6 +50,16 @@ impl Children {
     /// The child that has ended; `None` if it is none of ours.
     pub(crate) fn remove(&mut self, pid: i32) -> Option<Child> {
         self.0.remove(&pid)
+    }
+
+    pub(crate) fn get(&self, pid: i32) -> Option<Child> {
+        self.0.get(&pid).copied()
+    }
+
+    pub(crate) fn set_stage(&mut self, pid: i32, stage: Stage) {
+        if let Some(child) = self.0.get_mut(&pid) {
+            child.stage = stage;
+        }
     }
 
     pub(crate) fn all(&self) -> impl Iterator<Item = (i32, &Child)> + '_ {
@@ -72,6 +96,9 @@ impl Server {
 
     /// Gives back what each child had. The list is kept for the next time.
     fn bury(&mut self, mut ended: Vec<(i32, process::Status)>) {
+        if !ended.is_empty() {
+            self.hear_verdicts();
+        }
         for (pid, status) in ended.drain(..) {
             if self.words.is_logger(pid) || self.is_answer(pid, status) {
                 continue;
@@ -97,8 +124,11 @@ impl Server {
         if let Some(errno) = failure {
             self.tell_failure(place, child, errno);
         }
-        if let Some(peer) = &child.peer {
-            self.sources.leave(Source::of(peer));
+        if child.peer.is_some() {
+            self.sources.leave(child.source);
+        }
+        if !self.has_started(place, child, status) {
+            return;
         }
         let count = self.count();
         let Some(listener) = self.labels.get(place) else {
@@ -132,7 +162,7 @@ impl Server {
     }
 
     /// PROG could not be executed. What that costs a datagram, or who waits at a listener, is seen at its end.
-    fn tell_failure(&mut self, place: usize, child: &Child, errno: Errno) {
+    pub(super) fn tell_failure(&mut self, place: usize, child: &Child, errno: Errno) {
         let way = self.listeners.get(place).map(|listening| listening.way);
         let lost = match way {
             _ if child.peer.is_some() => "closing the connection",

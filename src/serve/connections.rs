@@ -1,11 +1,15 @@
 //! From a connection that waits to a running program.
 
+use crate::admit::rules::Variable;
+use crate::launch::additions;
 use crate::listen::Origin;
 use crate::listen::accept::{self, Arrival, Taken};
 use crate::model::event::{Event, Trouble};
-use crate::model::peer::Source;
-use crate::serve::children::Child;
-use crate::serve::{BATCH, PATIENCE, REST, Server, facts, index};
+use crate::model::peer::{Peer, Source};
+use crate::serve::asker::pairs;
+use crate::serve::children::{Child, Stage};
+use crate::serve::guest::Guest;
+use crate::serve::{BATCH, PATIENCE, REST, Server, index};
 use crate::sys::errno::Errno;
 use crate::sys::spawn::Handing;
 use std::os::fd::AsFd;
@@ -16,7 +20,7 @@ impl Server {
     pub(super) fn serve_connections(&mut self, place: usize) {
         let mut lasting = None;
         for _ in 0..BATCH {
-            if self.is_full() {
+            if self.is_shut(place) {
                 return;
             }
             // Only when there is a slot is a client taken out of the backlog.
@@ -29,7 +33,7 @@ impl Server {
             match accept::accept(&listening.listener) {
                 Taken::Arrival(arrival) => {
                     lasting = None;
-                    if !self.launch(place, &arrival) {
+                    if !self.arrived(place, arrival) {
                         return self.rest(place, REST);
                     }
                 }
@@ -64,65 +68,104 @@ impl Server {
         false
     }
 
-    /// Starts PROG for a connection. Returns whether there was a process to be had; the connection is closed in any
-    /// case, the child having its own.
-    fn launch(&mut self, place: usize, arrival: &Arrival) -> bool {
+    /// Whether nobody is to be taken out of the backlog now: at the limit, or when there were too many of late.
+    fn is_shut(&mut self, place: usize) -> bool {
+        if self.is_full_to_come() {
+            return true;
+        }
+        let until = self.gate.shut_until(Instant::now());
+        if let (Some(until), Some(listening)) = (until, self.listeners.get_mut(place)) {
+            listening.rests_until = Some(until);
+        }
+        until.is_some()
+    }
+
+    /// Somebody has been taken out of the backlog. Returns whether there was a process to be had.
+    fn arrived(&mut self, place: usize, arrival: Arrival) -> bool {
+        let origin = self.listeners.get(place).map(|it| &it.listener.origin);
+        let is_adopted = origin.is_some_and(|origin| *origin != Origin::Ours);
+        // A listener of ours has passed it on. That the kernel has it was tried at start.
+        let keepalive = self.service.keepalive.filter(|_| is_adopted);
+        let _ = arrival.set(self.service.nodelay, keepalive);
+        if self.gate.is_proxy(&arrival.peer) {
+            self.await_header(place, arrival)
+        } else {
+            self.judge(place, Guest::direct(arrival))
+        }
+    }
+
+    /// Starts PROG for a connection that may come in, as the `number`th of its source; `variables` are those of a rule.
+    /// Returns whether there was a process to be had; the connection is closed in any case, the child having its own.
+    pub(super) fn launch(
+        &mut self,
+        place: usize,
+        guest: &Guest,
+        number: u32,
+        variables: &[Variable],
+    ) -> bool {
         let Some(listening) = self.listeners.get(place) else {
             return true;
         };
         self.accepted = self.accepted.saturating_add(1);
         self.notices.changed();
-        let source = Source::of(&arrival.peer);
-        let number = self.sources.enter(source);
-        let is_adopted = listening.listener.origin != Origin::Ours;
-        // A listener of ours has passed it on. That the kernel has it was tried at start.
-        let keepalive = self.service.keepalive.filter(|_| is_adopted);
-        let _ = arrival.set(self.service.nodelay, keepalive);
+        let handing = self.handing();
         let started = match self.spawner.vacancy() {
             None => Err(Errno::AGAIN),
             Some(mut vacancy) => {
                 let listener_place = &listening.listener.place;
-                let (proto, strings) = (&self.service.proto, vacancy.strings());
-                facts::of_connection(arrival, listener_place, number, proto, strings);
-                let handing = Handing {
-                    stdio: true,
-                    stderr: self.service.stderr_to_client,
-                    third: false,
-                };
-                vacancy.spawn(&self.program, arrival.conn.as_fd(), handing)
+                let strings = vacancy.strings();
+                guest.describe(listener_place, number, &self.service.proto, strings);
+                if !variables.is_empty() {
+                    additions::replace(pairs(variables), strings);
+                    vacancy.strings_replace();
+                }
+                vacancy.spawn(&self.program, guest.arrival.conn.as_fd(), handing)
             }
         };
         let pid = match started {
             Ok(pid) => pid,
-            Err(errno) => return self.no_process(place, source, errno),
+            Err(errno) => return self.no_process(place, guest.source, errno),
         };
-        let (now, peer) = (Instant::now(), arrival.peer);
-        self.generations.born(pid);
-        self.children.insert(
-            pid,
-            Child {
-                listener: index(place),
-                peer: Some(peer),
-                since: now,
-            },
-        );
-        let count = self.count();
-        if let Some(listening) = self.listeners.get(place) {
-            let listener = &listening.listener.label;
-            self.log.tell(
-                &Event::Accept {
-                    listener,
-                    peer: Some(&peer),
-                    pid,
-                    count,
-                },
-                now,
-            );
-        }
+        self.adopt_child(place, guest, pid, Stage::Running);
+        self.tell_accept(place, &guest.arrival.peer, pid);
         true
     }
 
-    fn no_process(&mut self, place: usize, source: Source, errno: Errno) -> bool {
+    /// Where a child has its connection.
+    pub(super) fn handing(&self) -> Handing {
+        Handing {
+            stdio: true,
+            stderr: self.service.stderr_to_client,
+            third: false,
+        }
+    }
+
+    pub(super) fn adopt_child(&mut self, place: usize, guest: &Guest, pid: i32, stage: Stage) {
+        self.generations.born(pid);
+        let child = Child {
+            listener: index(place),
+            peer: Some(guest.arrival.peer),
+            source: guest.source,
+            stage,
+            since: Instant::now(),
+        };
+        self.children.insert(pid, child);
+    }
+
+    pub(super) fn tell_accept(&mut self, place: usize, peer: &Peer, pid: i32) {
+        let count = self.count();
+        if let Some(listener) = self.labels.get(place) {
+            let event = Event::Accept {
+                listener,
+                peer: Some(peer),
+                pid,
+                count,
+            };
+            self.log.tell(&event, Instant::now());
+        }
+    }
+
+    pub(super) fn no_process(&mut self, place: usize, source: Source, errno: Errno) -> bool {
         self.sources.leave(source);
         self.failed = self.failed.saturating_add(1);
         let prog = self.service.quoted_prog();

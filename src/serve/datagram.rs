@@ -3,7 +3,8 @@
 use crate::listen::accept::{self, Waiting};
 use crate::model::address::Place;
 use crate::model::event::{Event, Trouble};
-use crate::serve::children::Child;
+use crate::model::peer::Source;
+use crate::serve::children::{Child, Stage};
 use crate::serve::guard::Step;
 use crate::serve::{REST, Server, facts, index};
 use crate::sys::spawn::Handing;
@@ -96,6 +97,8 @@ impl Server {
             Child {
                 listener: index(place),
                 peer: None,
+                source: Source::Unknown,
+                stage: Stage::Running,
                 since: now,
             },
         );

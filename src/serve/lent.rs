@@ -2,7 +2,8 @@
 
 use crate::listen::Listener;
 use crate::model::event::{Event, Trouble};
-use crate::serve::children::Child;
+use crate::model::peer::Source;
+use crate::serve::children::{Child, Stage};
 use crate::serve::guard::{Guard, Step};
 use crate::serve::listening::Way;
 use crate::serve::{REST, Server, facts, index};
@@ -208,6 +209,8 @@ impl Server {
             Child {
                 listener: index(place),
                 peer: None,
+                source: Source::Unknown,
+                stage: Stage::Running,
                 since: now,
             },
         );

@@ -3,18 +3,24 @@
 
 #[cfg(test)]
 mod allocation;
+mod asker;
 pub(crate) mod binder;
 mod children;
 pub(crate) mod connected;
 mod connections;
 mod datagram;
 mod facts;
+mod farewell;
+pub(crate) mod gate;
 mod generations;
 mod guard;
+mod guest;
 mod lent;
 mod listening;
 pub(crate) mod notices;
+mod pending;
 mod requests;
+mod rulesfile;
 mod stopping;
 pub(crate) mod supervise;
 pub(crate) mod upgrade;
@@ -36,11 +42,16 @@ use crate::sys::program::Program;
 use crate::sys::signal::{self, Taken};
 use crate::sys::spawn::Spawner;
 use crate::sys::stderr::Stderr;
+use asker::Verdicts;
 use children::Children;
+use farewell::Farewells;
+use gate::Gate;
 use generations::Generations;
 use lent::News;
 use listening::{Listening, Way};
 use notices::Notices;
+use pending::Pendings;
+use std::num::NonZeroU32;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 use stopping::{Idleness, Stopping};
@@ -55,6 +66,7 @@ const PATIENCE: Duration = Duration::from_millis(10);
 /// The token of the signals; listeners have their place.
 const SIGNALS: u64 = u64::MAX;
 const REAPER: u64 = u64::MAX - 1;
+const VERDICTS: u64 = u64::MAX - 2;
 
 /// skd while it serves.
 pub(crate) struct Server {
@@ -73,7 +85,12 @@ pub(crate) struct Server {
     /// Those whose end is being dealt with; kept for its room.
     ended: Vec<(i32, process::Status)>,
     sources: Sources,
+    gate: Gate,
+    pendings: Pendings,
+    farewells: Farewells,
+    verdicts: Verdicts,
     accepted: u64,
+    denied: u64,
     failed: u64,
     /// How often in a row no spawn slot was free.
     stuck: u32,
@@ -93,6 +110,7 @@ pub(crate) struct Made {
     pub(crate) service: Service,
     /// What every child is started by.
     pub(crate) program: Rc<Program>,
+    pub(crate) gate: Gate,
     pub(crate) listeners: Vec<Listener>,
     pub(crate) log: Log,
     pub(crate) words: Words,
@@ -114,6 +132,7 @@ impl Server {
         let Made {
             service,
             program,
+            gate,
             listeners,
             log,
             words,
@@ -149,7 +168,12 @@ impl Server {
             generations,
             ended: Vec::new(),
             sources: Sources::default(),
+            gate,
+            pendings: Pendings::default(),
+            farewells: Farewells::default(),
+            verdicts: Verdicts::default(),
             accepted: 0,
+            denied: 0,
             failed: 0,
             stuck: 0,
             log,
@@ -243,8 +267,7 @@ impl Server {
         for place in 0..count {
             match self.poll.ready(place).map(usize::try_from) {
                 Some(Ok(listener)) if listener < self.listeners.len() => self.serve(listener),
-                _ if self.poll.ready(place) == Some(REAPER) => self.hear_reaper(),
-                _ => {}
+                _ => self.hear(self.poll.ready(place).unwrap_or(REAPER)),
             }
         }
         let now = Instant::now();
@@ -261,6 +284,8 @@ impl Server {
             }
             self.warn(Trouble::Other, None, text);
         }
+        self.farewells.catch_up(now);
+        self.end_pending(now);
         let status = self.status();
         self.notices
             .catch_up(now, || Some(status), &mut self.listeners);
@@ -287,6 +312,8 @@ impl Server {
             self.stopping.as_ref().and_then(Stopping::due),
             self.idleness.due(&self.lifetime),
             self.upgrade.due(),
+            self.farewells.due(),
+            self.pendings.due(),
         ];
         rests.chain(others.into_iter().flatten()).min()
     }
@@ -294,10 +321,14 @@ impl Server {
     /// Polls the listeners that are to be served now, and no others.
     fn poll_listeners(&mut self) {
         let now = Instant::now();
-        let is_full = self.is_full();
+        let (is_full, is_full_to_come) = (self.is_full(), self.is_full_to_come());
         for place in 0..self.listeners.len() {
             let Some(listening) = self.listeners.get_mut(place) else {
                 continue;
+            };
+            let is_full = match listening.way {
+                Way::Accept => is_full_to_come,
+                Way::Datagram | Way::Lend => is_full,
             };
             if let Err(errno) = listening.settle(&self.poll, place as u64, is_full, now) {
                 listening.rests_until = Some(now + REST);
@@ -312,6 +343,14 @@ impl Server {
             .is_some_and(|max| self.children.count() >= max.get())
     }
 
+    /// Whether nobody more is to be taken out of a backlog. Those whose header is awaited are counted; and with `-r` there
+    /// is something to be said to those who are too many.
+    fn is_full_to_come(&self) -> bool {
+        let all = self.children.count().saturating_add(self.pendings.count());
+        let is_full = |max: NonZeroU32| all >= max.get() && !self.gate.has_refusal();
+        self.upgrade.is_granted() || self.service.max_connections.is_some_and(is_full)
+    }
+
     fn count(&self) -> Count {
         Count {
             now: self.children.count(),
@@ -323,7 +362,7 @@ impl Server {
         Status {
             count: self.count(),
             accepted: self.accepted,
-            denied: 0,
+            denied: self.denied,
             failed: self.failed,
         }
     }
@@ -339,6 +378,17 @@ impl Server {
             Way::Accept => self.serve_connections(place),
             Way::Datagram => self.serve_datagram(place),
             Way::Lend => self.serve_lent(place),
+        }
+    }
+
+    /// Whoever is no listener has something to say.
+    fn hear(&mut self, token: u64) {
+        match token {
+            REAPER => self.hear_reaper(),
+            VERDICTS => self.hear_verdicts(),
+            pending::TOKENS..=pending::LAST_TOKEN => self.hear_header(token),
+            farewell::TOKENS..=farewell::LAST_TOKEN => self.farewells.go_on(&self.poll, token),
+            _ => {}
         }
     }
 

@@ -20,7 +20,7 @@ impl Server {
         false
     }
 
-    /// HUP: opens the log again.
+    /// HUP: opens the log again, and reads the rules again.
     fn reread(&mut self) {
         self.notices.reloading();
         match self.words.reopen() {
@@ -35,6 +35,7 @@ impl Server {
                 self.warn(Trouble::Other, None, text);
             }
         }
+        self.reread_rules();
         self.notices.reloaded();
     }
 }

@@ -48,12 +48,12 @@ impl Idleness {
     }
 
     /// Whether it is so now.
-    fn is_long(&mut self, lifetime: &Lifetime, is_busy: bool, accepted: u64, now: Instant) -> bool {
-        let is_new = self.since.is_none_or(|(_, before)| before != accepted);
+    fn is_long(&mut self, lifetime: &Lifetime, is_busy: bool, taken: u64, now: Instant) -> bool {
+        let is_new = self.since.is_none_or(|(_, before)| before != taken);
         if is_busy {
             self.since = None;
         } else if is_new {
-            self.since = Some((now, accepted));
+            self.since = Some((now, taken));
         }
         self.due(lifetime).is_some_and(|due| due <= now)
     }
@@ -77,6 +77,8 @@ impl Server {
         if with_children {
             self.children.pids().for_each(process::terminate);
         }
+        // They are no more than a backlog was.
+        self.deny_pending();
         if self.stopping.is_some() {
             return true;
         }
@@ -87,7 +89,7 @@ impl Server {
             return true;
         };
         self.wait_for_children(Some(Instant::now() + drain));
-        self.children.count() == 0
+        self.is_quiet()
     }
 
     fn wait_for_children(&mut self, until: Option<Instant>) {
@@ -99,11 +101,10 @@ impl Server {
 
     /// Whether there is nothing left to wait for; takes the next step where it is time.
     pub(super) fn is_over(&mut self, now: Instant) -> bool {
-        let is_busy = self.children.count() > 0;
+        let is_busy = !self.is_quiet();
+        let taken = self.accepted.saturating_add(self.denied);
         let Some(stopping) = &mut self.stopping else {
-            let is_idle = self
-                .idleness
-                .is_long(&self.lifetime, is_busy, self.accepted, now);
+            let is_idle = self.idleness.is_long(&self.lifetime, is_busy, taken, now);
             return is_idle && self.leave_idle(now);
         };
         if !is_busy {
@@ -117,6 +118,7 @@ impl Server {
             Step::Waiting => {
                 stopping.step = Step::Terminated;
                 self.children.pids().for_each(process::terminate);
+                self.deny_pending();
             }
             Step::Terminated => {
                 stopping.step = Step::Killed;
@@ -150,7 +152,12 @@ impl Server {
         for place in 0..self.listeners.len() {
             self.serve(place);
         }
-        self.children.count() == 0
+        self.is_quiet()
+    }
+
+    /// Whether there is neither a child nor anybody who was taken out of a backlog.
+    fn is_quiet(&self) -> bool {
+        self.children.count() == 0 && self.pendings.count() == 0 && self.farewells.is_empty()
     }
 
     /// Nobody new comes in through a listener that skd made and that nobody keeps; any other is left alone.

@@ -8,10 +8,9 @@ use crate::launch::prog::Prog;
 use crate::launch::scrub::{Scrub, scrubbed};
 use crate::listen::{Origin, SocketFile};
 use crate::model::event::Trouble;
-use crate::model::peer::Source;
 use crate::model::state::{self, State};
 use crate::model::text::Quoted;
-use crate::serve::children::Child;
+use crate::serve::children::{Child, Stage};
 use crate::serve::{Server, index};
 use crate::sys::errno::Errno;
 use crate::sys::fork::{self, Side};
@@ -29,6 +28,9 @@ const PATIENCE: Duration = Duration::from_secs(2);
 
 /// How long children that are on their way to PROG are waited for, before their slots are left to them.
 const SETTLING: Duration = Duration::from_millis(100);
+
+/// How long those are waited for of whom it is not decided yet whether they may come in.
+const DECIDING: Duration = Duration::from_secs(10);
 
 /// How skd was called, to be called so again.
 #[derive(Default)]
@@ -75,8 +77,8 @@ pub(crate) struct Upgrade {
     /// The limit of descriptors that we were started with, if ours is another.
     files: Option<FileLimit>,
     asked: Option<Asked>,
-    /// It has said yes, and takes our place at the end of this turn.
-    is_granted: bool,
+    /// It has said yes, and takes our place when all is decided, or then.
+    granted_until: Option<Instant>,
 }
 
 impl Upgrade {
@@ -85,14 +87,24 @@ impl Upgrade {
             call,
             files,
             asked: None,
-            is_granted: false,
+            granted_until: None,
         }
     }
 
-    /// When the one that is asked has taken too long.
+    /// When the one that is asked has taken too long, or those who are waited for.
     pub(crate) fn due(&self) -> Option<Instant> {
         let asked = self.asked.as_ref().filter(|asked| !asked.is_late);
-        asked.map(|asked| asked.until)
+        asked.map(|asked| asked.until).or(self.granted_until)
+    }
+
+    /// A child's limit of descriptors, where ours is another.
+    pub(crate) fn files(&self) -> Option<FileLimit> {
+        self.files
+    }
+
+    /// Whether one is about to take our place, and will serve who comes now.
+    pub(crate) fn is_granted(&self) -> bool {
+        self.granted_until.is_some()
     }
 
     /// What there is to be done when it is due: it is ended, and then its end is dealt with like any other.
@@ -107,7 +119,8 @@ impl Upgrade {
 impl Server {
     /// Asks the binary now at our path whether it takes our command line.
     pub(super) fn begin_upgrade(&mut self) {
-        if self.upgrade.asked.is_some() || self.stopping.is_some() {
+        let is_busy = self.upgrade.asked.is_some() || self.upgrade.is_granted();
+        if is_busy || self.stopping.is_some() {
             return self
                 .log
                 .note(|| "asked to upgrade, but busy with that or with stopping".into());
@@ -145,7 +158,7 @@ impl Server {
                     PATIENCE.as_secs()
                 ));
             }
-            Status::Exit(0) => self.upgrade.is_granted = true,
+            Status::Exit(0) => self.upgrade.granted_until = Some(Instant::now() + DECIDING),
             Status::Exit(127) => self.stay("it cannot be executed"),
             Status::Exit(code) => self.stay(&format!("--check exits {code}")),
             Status::Signal(number) => self.stay(&format!("--check is ended by signal {number}")),
@@ -155,9 +168,17 @@ impl Server {
 
     /// The end of a turn: every child whose end is known has been dealt with. Returns only if skd goes on as it is.
     pub(super) fn upgrade(&mut self) {
-        if !std::mem::take(&mut self.upgrade.is_granted) || self.stopping.is_some() {
+        let Some(until) = self.upgrade.granted_until else {
+            return;
+        };
+        if self.is_deciding() && until > Instant::now() && self.stopping.is_none() {
             return;
         }
+        self.upgrade.granted_until = None;
+        if self.stopping.is_some() {
+            return;
+        }
+        self.deny_pending();
         self.log
             .note(|| "asked to upgrade, and the new binary agrees".into());
         self.reap();
@@ -166,6 +187,14 @@ impl Server {
         self.spawner.settle(SETTLING);
         let reason = self.become_successor(false);
         self.stay(&reason);
+    }
+
+    /// Whether it is still to be seen who may come in, or somebody still hears that he may not.
+    fn is_deciding(&self) -> bool {
+        let is_asking = |(_, child): (_, &Child)| child.stage == Stage::Asking;
+        self.pendings.count() > 0
+            || !self.farewells.is_empty()
+            || self.verdicts.are_used() && self.children.all().any(is_asking)
     }
 
     fn stay(&mut self, reason: &str) {
@@ -235,13 +264,14 @@ impl Server {
             listener: child.listener,
             since: monotonic.saturating_sub(now.saturating_duration_since(child.since)),
             peer: child.peer,
+            source: child.source,
         });
         let pidfile = self.pidfile.as_ref();
         Ok(State {
             pid: process::own_pid(),
             may_have_strangers: self.generations.may_have_strangers(),
             accepted: self.accepted,
-            denied: 0,
+            denied: self.denied,
             failed: self.failed,
             pidfile: pidfile.map(|pidfile| pidfile.keep(keeper)).transpose()?,
             log: self.words.keep(keeper)?,
@@ -253,6 +283,7 @@ impl Server {
     /// Goes on where the skd before us was.
     pub(crate) fn resume(&mut self, state: &State) {
         (self.accepted, self.failed) = (state.accepted, state.failed);
+        self.denied = state.denied;
         let (now, monotonic) = (Instant::now(), clock::monotonic());
         for kept in &state.children {
             self.generations.born(kept.pid);
@@ -260,11 +291,13 @@ impl Server {
             let child = Child {
                 listener: kept.listener,
                 peer: kept.peer,
+                source: kept.source,
+                stage: Stage::Running,
                 since: now.checked_sub(lasted).unwrap_or(now),
             };
             self.children.insert(kept.pid, child);
             match &kept.peer {
-                Some(peer) => drop(self.sources.enter(Source::of(peer))),
+                Some(_) => drop(self.sources.enter(kept.source)),
                 None => self.resume_lent(kept.listener as usize, kept.pid),
             }
         }

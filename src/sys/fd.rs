@@ -250,10 +250,15 @@ pub(crate) fn close_all_but(kept: &[c_int]) -> Result<(), Errno> {
     close_range(first, c_int::MAX)
 }
 
+/// The same but for these two, in whatever order they are.
+pub(crate) fn close_all_but_two(one: c_int, other: c_int) -> Result<(), Errno> {
+    close_all_but(&[one.min(other), one.max(other)])
+}
+
 fn close_range(first: c_int, last: c_int) -> Result<(), Errno> {
     let (first, last) = (first.cast_unsigned(), last.cast_unsigned() as c_uint);
-    // SAFETY: called while starting, when the only descriptors from 3 up that this process owns are the `kept` ones,
-    // which the ranges leave out.
+    // SAFETY: called while starting, or in a process that a fork has made and that uses nothing else: what it is still to
+    // own of the descriptors from 3 up are the `kept` ones, which the ranges leave out.
     let done = unsafe { libc::syscall(libc::SYS_close_range, first, last, 0) };
     match c_int::try_from(done) {
         Ok(done) => check(done).map(drop),

@@ -8,6 +8,7 @@ use nix::sys::stat::{FchmodatFlags, Mode, SFlag, fchmodat, fstat, fstatat};
 use nix::unistd::{Gid, Uid, UnlinkatFlags, fchownat, unlinkat};
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
+use std::io::Read;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
@@ -84,7 +85,42 @@ impl Held {
     }
 }
 
+/// By what a file that has changed is known: device, inode, size, and the times of its contents and of its inode.
+pub(crate) type Stamp = (u64, u64, i64, [i64; 4]);
+
 impl Entry {
+    /// stat(2) of the file that lies here; a symbolic link is followed.
+    pub(crate) fn stamp(&self) -> Result<Stamp, Errno> {
+        let status = fstatat(&self.folder, self.name.as_os_str(), AtFlags::empty())?;
+        let times = [
+            status.st_mtime,
+            status.st_mtime_nsec,
+            status.st_ctime,
+            status.st_ctime_nsec,
+        ];
+        Ok((status.st_dev, status.st_ino, status.st_size, times))
+    }
+
+    /// The contents of the regular file that lies here, but no more than `most` bytes.
+    ///
+    /// # Errors
+    /// It cannot be opened or read; INVALID if it is no regular file.
+    pub(crate) fn read_whole(&self, most: usize) -> Result<Vec<u8>, Errno> {
+        // A FIFO that nobody writes to must not hold us up.
+        let flags = OFlag::O_RDONLY | OFlag::O_NONBLOCK | OFlag::O_NOCTTY | OFlag::O_CLOEXEC;
+        let file = openat(&self.folder, self.name.as_os_str(), flags, Mode::empty())?;
+        let file = File::from(file);
+        let is_file = file.metadata().is_ok_and(|file| file.is_file());
+        if !is_file {
+            return Err(Errno::INVALID);
+        }
+        let mut contents = Vec::new();
+        let most = u64::try_from(most).unwrap_or(u64::MAX);
+        let read = file.take(most).read_to_end(&mut contents);
+        read.map_err(|error| Errno::of(&error))?;
+        Ok(contents)
+    }
+
     /// Number and name under which a program that takes our place finds it again.
     pub(crate) fn keep(&self, keeper: &mut Keeper) -> Result<(i32, Vec<u8>), Errno> {
         Ok((keeper.keep(&self.folder)?, self.name.as_bytes().to_vec()))

@@ -17,6 +17,8 @@ pub(crate) enum Watch {
     /// The same; of the processes that wait for it only one is woken (EPOLLEXCLUSIVE), since others may hold a listener
     /// that was handed over.
     Shared,
+    /// As long as it is ready or can be written to; nobody else waits for it.
+    Talk,
     /// Once if it is ready now, and then once for all that has come since (EPOLLET).
     News,
 }
@@ -42,6 +44,7 @@ impl Poll {
     pub(crate) fn add(&self, fd: impl AsFd, token: u64, watch: Watch) -> Result<(), Errno> {
         let flags = match watch {
             Watch::Alone => EpollFlags::EPOLLIN,
+            Watch::Talk => EpollFlags::EPOLLIN | EpollFlags::EPOLLOUT,
             Watch::Shared => EpollFlags::EPOLLIN | EpollFlags::EPOLLEXCLUSIVE,
             Watch::News => EpollFlags::EPOLLIN | EpollFlags::EPOLLET,
         };

@@ -1,5 +1,6 @@
 //! A program ready to be run: strings and pointers as execve(2) wants them.
 
+use crate::sys::errno::Errno;
 use std::ffi::{CString, c_char};
 
 /// What is run: path, argv and the part of the environment that is the same for every connection.
@@ -13,7 +14,7 @@ pub(crate) struct Program {
 pub(super) struct Strings {
     pub(super) pointers: Vec<*const c_char>,
     /// What the pointers point to.
-    _owned: Vec<CString>,
+    owned: Vec<CString>,
 }
 
 impl Strings {
@@ -21,12 +22,45 @@ impl Strings {
         // A CString keeps its bytes on the heap, so the pointers stay good when the vector itself moves.
         Self {
             pointers: owned.iter().map(|string| string.as_ptr()).collect(),
-            _owned: owned,
+            owned,
         }
     }
 }
 
+impl Strings {
+    /// The pointers to those variables that none of `strings`, each ended by NUL, has the name of.
+    pub(super) fn without(&self, strings: &[u8]) -> Vec<*const c_char> {
+        let names: Vec<&[u8]> = strings
+            .split(|byte| *byte == 0)
+            .filter_map(|string| string.split(|byte| *byte == b'=').next())
+            .collect();
+        let is_kept = |variable: &CString| {
+            let name = variable.to_bytes().split(|byte| *byte == b'=').next();
+            name.is_none_or(|name| !names.contains(&name))
+        };
+        let owned = self.owned.iter().filter(|variable| is_kept(variable));
+        owned.map(|variable| variable.as_ptr()).collect()
+    }
+}
+
 impl Program {
+    /// execve(2) in our place; `more` are further variables, `NAME=VALUE` each ended by NUL, which take the place of those
+    /// of the same name.
+    ///
+    /// # Errors
+    /// It returns only on failure.
+    pub(crate) fn execute(&self, more: &[u8]) -> Errno {
+        let mut envp = self.environment.without(more);
+        let strings = more.split_inclusive(|byte| *byte == 0);
+        envp.extend(strings.map(|string| string.as_ptr().cast::<c_char>()));
+        envp.push(std::ptr::null());
+        let mut argv = self.argv.pointers.clone();
+        argv.push(std::ptr::null());
+        // SAFETY: the path and every string of both lists end in NUL, both lists end in null, and all outlive the call.
+        unsafe { libc::execve(self.path.as_ptr(), argv.as_ptr(), envp.as_ptr()) };
+        Errno::last()
+    }
+
     /// `argv` and `environment` in order; environment strings are `NAME=VALUE`.
     pub(crate) fn new(path: CString, argv: Vec<CString>, environment: Vec<CString>) -> Self {
         Self {

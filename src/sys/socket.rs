@@ -2,10 +2,10 @@
 
 use crate::sys::errno::{Errno, check, check_len, uninterrupted};
 use crate::sys::sockaddr::SockAddr;
-use nix::sys::socket::{getsockopt, sockopt};
+use nix::sys::socket::{AddressFamily, SockFlag, SockType, getsockopt, sockopt};
 use nix::{getsockopt_impl, sockopt_impl};
 use std::ffi::c_int;
-use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
 pub(crate) use libc::{
     AF_INET, AF_INET6, AF_NETLINK, AF_PACKET, AF_UNIX, AF_VSOCK, IPPROTO_MPTCP as MPTCP,
@@ -81,6 +81,84 @@ pub(crate) fn send(socket: impl AsFd, bytes: &[u8]) -> Result<usize, Errno> {
         // SAFETY: the kernel reads `bytes.len()` bytes of `bytes`, which outlives the call.
         check_len(unsafe { libc::send(fd, bytes.as_ptr().cast(), bytes.len(), flags) })
     })
+}
+
+/// recv(2) with MSG_PEEK, without waiting: the first bytes that have come, which stay where they are; 0 at the end.
+pub(crate) fn look_ahead(socket: impl AsFd, into: &mut [u8]) -> Result<usize, Errno> {
+    receive(socket.as_fd(), into, libc::MSG_PEEK)
+}
+
+/// recv(2): takes so many bytes that have come, which `look_ahead` has seen.
+///
+/// # Errors
+/// EAGAIN if there are fewer.
+pub(crate) fn take(socket: impl AsFd, mut count: usize) -> Result<(), Errno> {
+    let mut bytes = [0; 4096];
+    while count > 0 {
+        let end = count.min(bytes.len());
+        let into = bytes.get_mut(..end).unwrap_or_default();
+        match receive(socket.as_fd(), into, 0)? {
+            0 => return Err(Errno::AGAIN),
+            len => count -= len.min(count),
+        }
+    }
+    Ok(())
+}
+
+/// recv(2) of what has come, which nobody wants, but not for ever. False when nothing more will come.
+pub(crate) fn hear_out(socket: impl AsFd) -> bool {
+    let mut bytes = [0; 16384];
+    for _ in 0..4 {
+        match receive(socket.as_fd(), &mut bytes, 0) {
+            Ok(1..) => {}
+            Err(Errno::AGAIN) => return true,
+            Ok(0) | Err(_) => return false,
+        }
+    }
+    true
+}
+
+fn receive(socket: BorrowedFd<'_>, into: &mut [u8], flags: c_int) -> Result<usize, Errno> {
+    let (fd, flags) = (socket.as_raw_fd(), flags | libc::MSG_DONTWAIT);
+    uninterrupted(|| {
+        let (pointer, len) = (into.as_mut_ptr().cast(), into.len());
+        // SAFETY: the kernel writes at most `len` bytes into `into`, which has that many.
+        check_len(unsafe { libc::recv(fd, pointer, len, flags) })
+    })
+}
+
+/// shutdown(2) of the sending half: the other end reads what was sent, and then the end.
+pub(crate) fn end_sending(socket: impl AsFd) -> Result<(), Errno> {
+    // SAFETY: the call takes no pointer.
+    check(unsafe { libc::shutdown(socket.as_fd().as_raw_fd(), libc::SHUT_WR) }).map(drop)
+}
+
+/// socketpair(2): two ends of a way for messages, the first of which never waits. Close-on-exec.
+pub(crate) fn pair() -> Result<(OwnedFd, OwnedFd), Errno> {
+    let (family, kind) = (AddressFamily::Unix, SockType::SeqPacket);
+    Ok(nix::sys::socket::socketpair(
+        family,
+        kind,
+        None,
+        SockFlag::SOCK_CLOEXEC,
+    )?)
+}
+
+/// send(2) of a message, as soon as there is room for it.
+pub(crate) fn send_whole(socket: impl AsFd, message: &[u8]) -> Result<(), Errno> {
+    let fd = socket.as_fd().as_raw_fd();
+    let (pointer, len) = (message.as_ptr().cast(), message.len());
+    // SAFETY: the kernel reads `len` bytes of `message`, which outlives the call.
+    let send = || check_len(unsafe { libc::send(fd, pointer, len, libc::MSG_NOSIGNAL) });
+    uninterrupted(send).map(drop)
+}
+
+/// recv(2) of a message, without waiting.
+///
+/// # Errors
+/// EAGAIN if there is none.
+pub(crate) fn hear(socket: impl AsFd, into: &mut [u8]) -> Result<usize, Errno> {
+    receive(socket.as_fd(), into, 0)
 }
 
 /// listen(2). The kernel caps the backlog at net.core.somaxconn; nix would refuse more than 4096.

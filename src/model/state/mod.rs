@@ -5,7 +5,7 @@
 
 mod words;
 
-use crate::model::peer::{Credentials, Peer};
+use crate::model::peer::{Credentials, Peer, Source};
 use std::fmt::Write;
 use std::time::Duration;
 use words::Words;
@@ -73,6 +73,8 @@ pub(crate) struct Child {
     pub(crate) since: Duration,
     /// `None` for one that has a listener to itself.
     pub(crate) peer: Option<Peer>,
+    /// By whom its connection is counted.
+    pub(crate) source: Source,
 }
 
 /// All of it.
@@ -128,12 +130,14 @@ impl State {
             listener,
             since,
             peer,
+            source,
         } in &self.children
         {
             let (since, peer) = (since.as_nanos(), peer_words(peer.as_ref()));
+            let source = source_words(*source);
             line(
                 &mut out,
-                format_args!("child {pid} {listener} {since} {peer}"),
+                format_args!("child {pid} {listener} {since} {source} {peer}"),
             );
         }
         out.push_str("end\n");
@@ -226,6 +230,7 @@ impl State {
                 pid: words.number().filter(|pid| *pid > 0)?,
                 listener: words.number()?,
                 since: Duration::from_nanos(words.number()?),
+                source: words.source()?,
                 peer: words.peer()?,
             }),
             _ => return None,
@@ -268,6 +273,16 @@ fn listener_line(listener: &Listener) -> String {
     format!("listener {adopted} {is_kept} {waited} {has_news}{file}")
 }
 
+fn source_words(source: Source) -> String {
+    match source {
+        Source::V4(ip) => format!("4 {ip}"),
+        Source::V6(prefix) => format!("6 {}", u64::from_be_bytes(prefix)),
+        Source::Uid(uid) => format!("uid {uid}"),
+        Source::Cid(cid) => format!("cid {cid}"),
+        Source::Unknown => "nobody".into(),
+    }
+}
+
 fn peer_words(peer: Option<&Peer>) -> String {
     match peer {
         None => "alone".into(),
@@ -298,6 +313,14 @@ mod tests {
             pid,
             listener: 1,
             since: Duration::from_nanos(1_234_567_890_123),
+            // That of another than the peer, where a proxy is counted.
+            source: match pid {
+                100 => Source::V4(u32::MAX),
+                101 => Source::V6([255, 0, 0, 0, 0, 0, 0, 1]),
+                102 => Source::Cid(3),
+                103 => Source::Unknown,
+                _ => Source::Uid(7),
+            },
             peer,
         };
         let credentials = Credentials {

@@ -1,7 +1,7 @@
 //! The words of a line of a state, one after the other, strictly.
 
 use super::{Held, Listener};
-use crate::model::peer::{Credentials, Peer};
+use crate::model::peer::{Credentials, Peer, Source};
 
 /// The words of a line that are left.
 pub(super) struct Words<'a>(std::str::Split<'a, char>);
@@ -58,6 +58,17 @@ impl<'a> Words<'a> {
             file,
             waited,
             has_news,
+        })
+    }
+
+    pub(super) fn source(&mut self) -> Option<Source> {
+        Some(match self.0.next()? {
+            "4" => Source::V4(self.number()?),
+            "6" => Source::V6(self.number::<u64>()?.to_be_bytes()),
+            "uid" => Source::Uid(self.number()?),
+            "cid" => Source::Cid(self.number()?),
+            "nobody" => Source::Unknown,
+            _ => return None,
         })
     }
 

@@ -94,6 +94,7 @@ impl Spawner {
         self.keep_failure(place);
         let slot = self.slots.get_mut(place)?;
         slot.strings.clear();
+        slot.replaces = false;
         Some(Vacancy {
             slot,
             signals: self.signals,
@@ -225,6 +226,11 @@ impl Vacancy<'_> {
     /// Where the connection's own environment goes: `NAME=VALUE`, each ended by NUL.
     pub(crate) fn strings(&mut self) -> &mut Vec<u8> {
         &mut self.slot.strings
+    }
+
+    /// Strings take the place of variables of the same name that all children have.
+    pub(crate) fn strings_replace(&mut self) {
+        self.slot.replaces = true;
     }
 
     /// Starts `program` with `fd` where `handing` says. `fd` must be close-on-exec, as all that skd has open above 2 is:

@@ -47,6 +47,8 @@ pub(super) struct Slot {
     stack_top: NonNull<c_void>,
     /// The connection's own environment: `NAME=VALUE`, each ended by NUL.
     pub(super) strings: Vec<u8>,
+    /// They take the place of variables that all children have.
+    pub(super) replaces: bool,
     argv: Vec<*const c_char>,
     envp: Vec<*const c_char>,
     /// Keeps path, argv and environment alive while a child reads them.
@@ -77,6 +79,7 @@ impl Slot {
             shared,
             stack_top: stack()?,
             strings,
+            replaces: false,
             argv: Vec::new(),
             envp: Vec::new(),
             program: None,
@@ -124,7 +127,12 @@ impl Slot {
             self.strings.len() - 1 - PID_DIGITS
         });
         fill(&mut self.argv, &program.argv.pointers, &[]);
-        fill(&mut self.envp, &program.environment.pointers, &self.strings);
+        if self.replaces {
+            let base = program.environment.without(&self.strings);
+            fill(&mut self.envp, &base, &self.strings);
+        } else {
+            fill(&mut self.envp, &program.environment.pointers, &self.strings);
+        }
         self.program = Some(Rc::clone(program));
         let digits = pid_at.and_then(|at| self.strings.get_mut(at..));
         let listen_pid = digits.map_or(null_mut(), <[u8]>::as_mut_ptr);

@@ -1,0 +1,284 @@
+//! Connections for which names are looked up first. A process of its own does that, decides by what it has found, tells
+//! us, and becomes PROG: nobody else waits for an answer.
+
+use crate::admit::policy::Policy;
+use crate::admit::rules::Variable;
+use crate::launch::additions;
+use crate::launch::lookup::{self, Asked, Names};
+use crate::listen::accept::Local;
+use crate::model::address::Place;
+use crate::model::event::Trouble;
+use crate::model::peer::PeerFacts;
+use crate::serve::children::{Child, Stage};
+use crate::serve::gate::Lookups;
+use crate::serve::guest::Guest;
+use crate::serve::{Server, VERDICTS};
+use crate::sys::errno::Errno;
+use crate::sys::fork::{self, Side};
+use crate::sys::poll::Watch;
+use crate::sys::process::Status;
+use crate::sys::{fd, limits, process, signal, socket};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+
+/// No verdict is longer, in bytes.
+const VERDICT_BYTES: usize = 1024;
+/// What a process exits with that does not become PROG.
+const NOT_EXECUTED: u8 = 127;
+
+/// The socket on which those who ask tell what they have decided; made for the first of them.
+#[derive(Default)]
+pub(crate) struct Verdicts(Option<Ends>);
+
+struct Ends {
+    ours: OwnedFd,
+    theirs: OwnedFd,
+}
+
+/// What one of them tells: `PID allow`, `PID deny REASON`, `PID failed ERRNO`.
+enum Verdict<'a> {
+    Allowed,
+    Denied(&'a str),
+    /// PROG could not be executed.
+    Failed(Errno),
+}
+
+impl Verdicts {
+    /// Whether anything was ever looked up.
+    pub(crate) fn are_used(&self) -> bool {
+        self.0.is_some()
+    }
+}
+
+impl<'a> Verdict<'a> {
+    fn read(text: &'a str) -> Option<(i32, Self)> {
+        let (pid, rest) = text.split_once(' ')?;
+        let verdict = match rest.split_once(' ') {
+            None if rest == "allow" => Self::Allowed,
+            Some(("deny", reason)) => Self::Denied(reason),
+            Some(("failed", number)) => Self::Failed(Errno(number.parse().ok()?)),
+            _ => return None,
+        };
+        Some((pid.parse().ok()?, verdict))
+    }
+
+    fn tell(&self, to: impl AsFd) {
+        let pid = process::own_pid();
+        let mut text = match self {
+            Self::Allowed => format!("{pid} allow"),
+            Self::Denied(reason) => format!("{pid} deny {reason}"),
+            Self::Failed(errno) => format!("{pid} failed {}", errno.0),
+        };
+        text.truncate(text.floor_char_boundary(VERDICT_BYTES));
+        // An skd that does not hear it any more has another in its place, which knows us as a child.
+        let _ = socket::send_whole(to, text.as_bytes());
+    }
+}
+
+impl Server {
+    /// Starts the process of a connection that may come in as far as is known without names. Returns whether there was
+    /// one to be had.
+    pub(super) fn launch_asker(
+        &mut self,
+        place: usize,
+        guest: &Guest,
+        number: u32,
+        policy: &Policy,
+    ) -> bool {
+        let forked = self.open_verdicts().and_then(|()| fork::fork());
+        match forked {
+            Ok(Side::Parent { pid }) => {
+                self.adopt_child(place, guest, pid, Stage::Asking);
+                true
+            }
+            Ok(Side::Child) => {
+                // Nothing of skd's is undone here: what it owns is the parent's.
+                self.ask(place, guest, number, policy);
+                fork::leave(NOT_EXECUTED)
+            }
+            Err(errno) => {
+                self.accepted = self.accepted.saturating_add(1);
+                self.no_process(place, guest.source, errno)
+            }
+        }
+    }
+
+    fn open_verdicts(&mut self) -> Result<(), Errno> {
+        if self.verdicts.0.is_none() {
+            let (ours, theirs) = socket::pair()?;
+            self.poll.add(&ours, VERDICTS, Watch::Alone)?;
+            self.verdicts.0 = Some(Ends { ours, theirs });
+        }
+        Ok(())
+    }
+
+    /// What the process does; it returns when it does not become PROG.
+    fn ask(&mut self, place: usize, guest: &Guest, number: u32, policy: &Policy) {
+        let Some(Ends { theirs, .. }) = &self.verdicts.0 else {
+            return;
+        };
+        let conn = guest.arrival.conn.as_fd();
+        let stderr = self.service.stderr_to_client;
+        let kept = take_over(conn, stderr, theirs);
+        if let Err(errno) = kept {
+            return Verdict::Failed(errno).tell(theirs);
+        }
+        let Some(listening) = self.listeners.get(place) else {
+            return;
+        };
+        let mut more = Vec::new();
+        guest.describe(
+            &listening.listener.place,
+            number,
+            &self.service.proto,
+            &mut more,
+        );
+        match decide(
+            guest,
+            &listening.listener.place,
+            self.gate.lookups,
+            policy,
+            &mut more,
+        ) {
+            Some(reason) => Verdict::Denied(&reason).tell(theirs),
+            None => {
+                Verdict::Allowed.tell(theirs);
+                let restored = self.upgrade.files().map_or(Ok(()), limits::set_files);
+                let errno = restored
+                    .err()
+                    .unwrap_or_else(|| self.program.execute(&more));
+                Verdict::Failed(errno).tell(theirs);
+            }
+        }
+    }
+
+    /// Hears what those who ask have decided.
+    pub(super) fn hear_verdicts(&mut self) {
+        let mut bytes = [0; VERDICT_BYTES];
+        while let Some(Ends { ours, .. }) = &self.verdicts.0
+            && let Ok(len) = socket::hear(ours, &mut bytes)
+        {
+            let text = bytes.get(..len).unwrap_or_default();
+            let text = std::str::from_utf8(text).unwrap_or_default();
+            if let Some((pid, verdict)) = Verdict::read(text)
+                && let Some(child) = self.children.get(pid)
+            {
+                self.take_verdict(pid, child, &verdict);
+            }
+        }
+    }
+
+    fn take_verdict(&mut self, pid: i32, child: Child, verdict: &Verdict<'_>) {
+        let place = child.listener as usize;
+        let (Some(peer), Stage::Asking | Stage::Running) = (child.peer, child.stage) else {
+            return;
+        };
+        match verdict {
+            Verdict::Allowed => {
+                self.children.set_stage(pid, Stage::Running);
+                self.accepted = self.accepted.saturating_add(1);
+                self.notices.changed();
+                self.tell_accept(place, &peer, pid);
+            }
+            Verdict::Denied(reason) => {
+                self.children.set_stage(pid, Stage::Denied);
+                self.deny(place, &peer, || (*reason).to_owned());
+            }
+            Verdict::Failed(errno) => {
+                self.tell_failure(place, &child, *errno);
+                if child.stage == Stage::Asking {
+                    // It has been told why.
+                    self.children.set_stage(pid, Stage::Denied);
+                    self.accepted = self.accepted.saturating_add(1);
+                }
+            }
+        }
+    }
+
+    /// Whether a child that has ended was ever PROG, as far as anybody was told; what it has not told itself is told here.
+    pub(super) fn has_started(&mut self, place: usize, child: &Child, status: Status) -> bool {
+        if child.stage == Stage::Asking {
+            self.accepted = self.accepted.saturating_add(1);
+            self.failed = self.failed.saturating_add(1);
+            let how = match status {
+                Status::Exit(code) => format!("exit {code}"),
+                Status::Signal(number) => format!("signal {number}"),
+            };
+            let text = format!("{how} while names were looked up, closing the connection");
+            self.warn(Trouble::Execute, Some(place), text);
+        }
+        child.stage == Stage::Running
+    }
+}
+
+/// Makes the process one like every child: signals, and of descriptors the connection on 0 and 1 (and 2), besides those
+/// of skd's that are open in it until it is PROG, which is the socket for the verdict and nothing else: a client that skd
+/// lets go is not to be held here.
+fn take_over(
+    conn: std::os::fd::BorrowedFd<'_>,
+    stderr: bool,
+    verdicts: &OwnedFd,
+) -> Result<(), Errno> {
+    fd::close_all_but_two(conn.as_raw_fd(), verdicts.as_raw_fd())?;
+    for number in 0..if stderr { 3 } else { 2 } {
+        fd::replace_standard(number, conn)?;
+    }
+    signal::reset_all()
+}
+
+/// Looks up what is asked for, adds it and the rule's variables to `more`, and returns why the peer is denied, if it is.
+pub(super) fn decide(
+    guest: &Guest,
+    listener: &Place,
+    lookups: Lookups,
+    policy: &Policy,
+    more: &mut Vec<u8>,
+) -> Option<String> {
+    let names = names_of(guest, listener, lookups);
+    let found = [
+        ("TCPREMOTEHOST", &names.remote_host),
+        ("TCPLOCALHOST", &names.local_host),
+        ("TCPREMOTEINFO", &names.remote_info),
+    ];
+    for (name, value) in found {
+        if let Some(value) = value {
+            additions::text(name, value, more);
+        }
+    }
+    let verdict = policy.judge(&PeerFacts {
+        peer: &guest.arrival.peer,
+        host: names.remote_host.as_deref(),
+        ident: names.remote_info.as_deref(),
+    });
+    additions::replace(pairs(verdict.variables), more);
+    (!verdict.allows).then(|| verdict.why.to_string())
+}
+
+/// Names and values.
+pub(super) fn pairs(variables: &[Variable]) -> impl Iterator<Item = (&[u8], &[u8])> {
+    variables.iter().map(|it| (&*it.name, &*it.value))
+}
+
+fn names_of(guest: &Guest, listener: &Place, lookups: Lookups) -> Names {
+    let inet = |place: &Place| match place {
+        Place::Inet(address) => Some(*address),
+        _ => None,
+    };
+    let local = match &guest.arrival.local {
+        Local::OfListener => inet(listener),
+        Local::Own(place) => inet(place),
+        Local::Unknown => None,
+    };
+    let Some(remote) =
+        inet(&guest.arrival.remote).filter(|_| lookups.are_asked_of(&guest.arrival.peer))
+    else {
+        return Names::default();
+    };
+    lookup::look_up(&Asked {
+        remote,
+        local,
+        resolve: lookups.resolve,
+        ident: lookups.ident,
+        local_is_ours: !guest.is_announced(),
+        timeout: lookups.timeout,
+    })
+}

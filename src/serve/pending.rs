@@ -1,0 +1,160 @@
+//! Connections of trusted proxies whose PROXY header is not whole yet.
+
+use crate::admit::proxy::{self, HEADER_BYTES, Header, Reading};
+use crate::listen::accept::Arrival;
+use crate::serve::Server;
+use crate::serve::guest::Guest;
+use crate::sys::errno::Errno;
+use crate::sys::poll::Watch;
+use crate::sys::socket;
+use std::collections::{HashMap, VecDeque};
+use std::time::Instant;
+
+/// So many wait at once; what comes beyond them is dropped.
+const MOST: usize = 1024;
+/// The first token; each has its own.
+pub(super) const TOKENS: u64 = 1 << 32;
+pub(super) const LAST_TOKEN: u64 = TOKENS + u32::MAX as u64;
+
+/// Why those are denied who have not said in time who they are.
+pub(crate) const TOO_LATE: &str = "no PROXY header in time";
+
+/// One of them.
+struct Pending {
+    place: usize,
+    arrival: Arrival,
+    /// What of the header has been taken from the connection.
+    taken: Vec<u8>,
+}
+
+/// All of them.
+#[derive(Default)]
+pub(crate) struct Pendings {
+    all: HashMap<u64, Pending>,
+    /// When each has had its time, the first first; some are whole by then.
+    order: VecDeque<(Instant, u64)>,
+    next: u32,
+}
+
+/// What has come of a header.
+pub(crate) enum Heard {
+    Header(Box<Header>),
+    /// It is not whole.
+    More,
+    Wrong(&'static str),
+}
+
+/// Takes what there is of a header from a connection, and not a byte of what follows it.
+pub(crate) fn hear(arrival: &Arrival, taken: &mut Vec<u8>) -> Heard {
+    let before = taken.len();
+    let mut bytes = [0; HEADER_BYTES + 1];
+    let room = bytes.get_mut(..=HEADER_BYTES - before.min(HEADER_BYTES));
+    let peeked = match socket::look_ahead(&arrival.conn, room.unwrap_or_default()) {
+        Ok(0) => return Heard::Wrong("the end before the PROXY header"),
+        Ok(len) => bytes.get(..len).unwrap_or_default(),
+        Err(Errno::AGAIN) => return Heard::More,
+        Err(_) => return Heard::Wrong("gone before the PROXY header"),
+    };
+    taken.extend_from_slice(peeked);
+    let (len, heard) = match proxy::read(taken) {
+        Reading::Whole { bytes, header } => (bytes, Heard::Header(Box::new(header))),
+        Reading::More { .. } => (taken.len(), Heard::More),
+        Reading::Wrong(why) => return Heard::Wrong(why),
+    };
+    taken.truncate(len);
+    match socket::take(&arrival.conn, len - before) {
+        Ok(()) => heard,
+        Err(_) => Heard::Wrong("gone before the PROXY header"),
+    }
+}
+
+impl Pendings {
+    pub(crate) fn count(&self) -> u32 {
+        u32::try_from(self.all.len()).unwrap_or(u32::MAX)
+    }
+
+    /// When the first has had its time.
+    pub(crate) fn due(&self) -> Option<Instant> {
+        self.order.front().map(|(until, _)| *until)
+    }
+}
+
+impl Server {
+    /// A connection begins with a PROXY header. Returns whether there was a process to be had, if it was whole already.
+    pub(super) fn await_header(&mut self, place: usize, arrival: Arrival) -> bool {
+        let mut taken = Vec::new();
+        match hear(&arrival, &mut taken) {
+            Heard::Header(header) => return self.judge(place, Guest::announced(arrival, *header)),
+            Heard::Wrong(why) => self.deny(place, &arrival.peer, || why.into()),
+            Heard::More if self.pendings.all.len() >= MOST => {
+                self.deny(place, &arrival.peer, || {
+                    "too many PROXY headers to wait for".into()
+                });
+            }
+            Heard::More => {
+                let pendings = &mut self.pendings;
+                pendings.next = pendings.next.wrapping_add(1);
+                let token = TOKENS + u64::from(pendings.next);
+                if let Err(errno) = self.poll.add(&arrival.conn, token, Watch::Alone) {
+                    self.deny(place, &arrival.peer, || errno.to_string());
+                    return true;
+                }
+                let until = Instant::now() + self.gate.proxy_timeout;
+                pendings.order.push_back((until, token));
+                let pending = Pending {
+                    place,
+                    arrival,
+                    taken,
+                };
+                pendings.all.insert(token, pending);
+            }
+        }
+        true
+    }
+
+    /// One of them has something to say.
+    pub(super) fn hear_header(&mut self, token: u64) {
+        let Some(mut pending) = self.pendings.all.remove(&token) else {
+            return;
+        };
+        let heard = hear(&pending.arrival, &mut pending.taken);
+        if let Heard::More = heard {
+            self.pendings.all.insert(token, pending);
+            return;
+        }
+        // It is closed, or goes to a child, and is nothing to wait for any more.
+        let _ = self.poll.remove(&pending.arrival.conn);
+        let Pending { place, arrival, .. } = pending;
+        match heard {
+            Heard::Header(header) => {
+                // Whether there is a process: the warning has been told, and there is nobody to rest for.
+                self.judge(place, Guest::announced(arrival, *header));
+            }
+            Heard::Wrong(why) => self.deny(place, &arrival.peer, || why.into()),
+            Heard::More => {}
+        }
+    }
+
+    /// Drops those whose time is over.
+    pub(super) fn end_pending(&mut self, now: Instant) {
+        self.drop_pending(|pendings| {
+            let (until, token) = pendings.order.front().copied()?;
+            let is_over = until <= now || !pendings.all.contains_key(&token);
+            is_over.then_some(token)
+        });
+    }
+
+    /// Drops all of them, where nobody can wait any longer.
+    pub(super) fn deny_pending(&mut self) {
+        self.drop_pending(|pendings| pendings.order.front().map(|(_, token)| *token));
+    }
+
+    fn drop_pending(&mut self, next: impl Fn(&Pendings) -> Option<u64>) {
+        while let Some(token) = next(&self.pendings) {
+            self.pendings.order.pop_front();
+            if let Some(pending) = self.pendings.all.remove(&token) {
+                self.deny(pending.place, &pending.arrival.peer, || TOO_LATE.into());
+            }
+        }
+    }
+}
