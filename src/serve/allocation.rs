@@ -21,6 +21,9 @@ use std::os::unix::net::{SocketAddr, UnixListener, UnixStream};
 /// As many at once as are taken in one turn, which is more than there are spawn slots.
 const CLIENTS: u64 = super::BATCH as u64;
 const ROUNDS: u64 = 20;
+/// How often a table may still grow in all those rounds: where removed entries happen to lie badly, a hash table that is
+/// half full grows once more.
+const LATE_GROWTHS: u64 = 3;
 
 fn server(socket: OwnedFd, place: Place) -> Server {
     let words: Vec<OsString> = vec!["true".into()];
@@ -89,12 +92,11 @@ fn serve<C: Read>(server: &mut Server, connect: &impl Fn() -> C) -> u64 {
     count
 }
 
-/// The first round may make room; those that follow need no more.
+/// The first round may make room; the hundreds of connections that follow need no more.
 fn costs_nothing<C: Read>(mut server: Server, connect: impl Fn() -> C) {
     assert!(serve(&mut server, &connect) > 0);
-    for _ in 0..ROUNDS {
-        assert_eq!(serve(&mut server, &connect), 0);
-    }
+    let later: u64 = (0..ROUNDS).map(|_| serve(&mut server, &connect)).sum();
+    assert!(later <= LATE_GROWTHS, "{later} in {ROUNDS} rounds");
 }
 
 #[test]
