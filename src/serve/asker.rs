@@ -80,19 +80,19 @@ impl Server {
     pub(super) fn launch_asker(
         &mut self,
         place: usize,
-        guest: &Guest,
+        guest: Guest,
         number: u32,
         policy: &Policy,
     ) -> bool {
         let forked = self.open_verdicts().and_then(|()| fork::fork());
         match forked {
             Ok(Side::Parent { pid }) => {
-                self.adopt_child(place, guest, pid, Stage::Asking);
+                self.adopt_child(place, guest.leave(), pid, Stage::Asking);
                 true
             }
             Ok(Side::Child) => {
                 // Nothing of skd's is undone here: what it owns is the parent's.
-                self.ask(place, guest, number, policy);
+                self.ask(place, &guest, number, policy);
                 fork::leave(NOT_EXECUTED)
             }
             Err(errno) => {

@@ -8,7 +8,7 @@ use crate::model::event::{Event, Trouble};
 use crate::model::peer::{Peer, Source};
 use crate::serve::asker::pairs;
 use crate::serve::children::{Child, Stage};
-use crate::serve::guest::Guest;
+use crate::serve::guest::{Guest, Who};
 use crate::serve::{BATCH, PATIENCE, REST, Server, index};
 use crate::sys::errno::Errno;
 use crate::sys::spawn::Handing;
@@ -99,7 +99,7 @@ impl Server {
     pub(super) fn launch(
         &mut self,
         place: usize,
-        guest: &Guest,
+        guest: Guest,
         number: u32,
         variables: &[Variable],
     ) -> bool {
@@ -122,12 +122,14 @@ impl Server {
                 vacancy.spawn(&self.program, guest.arrival.conn.as_fd(), handing)
             }
         };
+        // Soon, so that it is the child who is the last to close it and ends the connection.
+        let who = guest.leave();
         let pid = match started {
             Ok(pid) => pid,
-            Err(errno) => return self.no_process(place, guest.source, errno),
+            Err(errno) => return self.no_process(place, who.source, errno),
         };
-        self.adopt_child(place, guest, pid, Stage::Running);
-        self.tell_accept(place, &guest.arrival.peer, pid);
+        self.adopt_child(place, who, pid, Stage::Running);
+        self.tell_accept(place, &who.peer, pid);
         true
     }
 
@@ -140,12 +142,12 @@ impl Server {
         }
     }
 
-    pub(super) fn adopt_child(&mut self, place: usize, guest: &Guest, pid: i32, stage: Stage) {
+    pub(super) fn adopt_child(&mut self, place: usize, who: Who, pid: i32, stage: Stage) {
         self.generations.born(pid);
         let child = Child {
             listener: index(place),
-            peer: Some(guest.arrival.peer),
-            source: guest.source,
+            peer: Some(who.peer),
+            source: who.source,
             stage,
             since: Instant::now(),
         };

@@ -177,8 +177,8 @@ impl Server {
             bucket.owe(now);
         }
         match self.gate.lookups.are_asked_of(&peer) {
-            true => self.launch_asker(place, &guest, number, policy),
-            false => self.launch(place, &guest, number, verdict.variables),
+            true => self.launch_asker(place, guest, number, policy),
+            false => self.launch(place, guest, number, verdict.variables),
         }
     }
 

@@ -4,9 +4,16 @@ use crate::admit::proxy::{Header, Tls};
 use crate::launch::additions;
 use crate::listen::accept::{Arrival, Local};
 use crate::model::address::Place;
-use crate::model::peer::Source;
+use crate::model::peer::{Peer, Source};
 use crate::model::service::Proto;
 use crate::serve::facts;
+
+/// Who somebody is, and by whom he is counted.
+#[derive(Clone, Copy)]
+pub(crate) struct Who {
+    pub(crate) peer: Peer,
+    pub(crate) source: Source,
+}
 
 /// Somebody who wants to come in.
 pub(crate) struct Guest {
@@ -52,6 +59,14 @@ impl Guest {
             guest.arrival.local = Local::Own(ends.local);
         }
         guest
+    }
+
+    /// Closes the connection here; the child has its own.
+    pub(crate) fn leave(self) -> Who {
+        Who {
+            peer: self.arrival.peer,
+            source: self.source,
+        }
     }
 
     /// Whether a proxy says who it is.
