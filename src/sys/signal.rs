@@ -99,27 +99,50 @@ pub(crate) fn block_all() -> Result<(), Errno> {
 
 /// signalfd(2): the signals that were blocked, as something to poll. A blocked signal is never discarded, even if it
 /// was ignored when skd was started.
-pub(crate) struct Taken(SignalFd);
+pub(crate) struct Taken {
+    fd: SignalFd,
+    /// The numbers that one read(2) has brought, the next one last.
+    heard: Vec<i32>,
+    /// There were no more than those, so that the next answer is `None` without another call.
+    was_all: bool,
+}
+
+/// How many signals one read(2) may bring; more than skd takes wait only while others send them.
+const MOST_HEARD: usize = 8;
+const INFO_BYTES: usize = size_of::<libc::signalfd_siginfo>();
 
 impl Taken {
     pub(crate) fn new(taken: &[Signal]) -> Result<Self, Errno> {
         let set: SigSet = taken.iter().copied().collect();
-        Ok(Self(SignalFd::with_flags(
-            &set,
-            SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK,
-        )?))
+        let flags = SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK;
+        Ok(Self {
+            fd: SignalFd::with_flags(&set, flags)?,
+            heard: Vec::with_capacity(MOST_HEARD),
+            was_all: false,
+        })
     }
 
     /// The number of the next signal, `None` when there is none.
-    pub(crate) fn next_number(&self) -> Option<i32> {
-        self.0
-            .read_signal()
-            .ok()?
-            .map(|info| info.ssi_signo.cast_signed())
+    pub(crate) fn next_number(&mut self) -> Option<i32> {
+        if self.heard.is_empty() && !std::mem::take(&mut self.was_all) {
+            self.hear();
+        }
+        self.heard.pop()
+    }
+
+    /// read(2): as many signals as wait.
+    fn hear(&mut self) {
+        let mut bytes = [0; MOST_HEARD * INFO_BYTES];
+        let count = nix::unistd::read(&self.fd, &mut bytes).unwrap_or(0);
+        let infos = bytes.get(..count).unwrap_or(&[]).chunks_exact(INFO_BYTES);
+        // The number is the first field, of 32 bits.
+        let numbers = infos.filter_map(|info| info.first_chunk().copied());
+        self.heard.extend(numbers.map(i32::from_ne_bytes).rev());
+        self.was_all = (1..MOST_HEARD).contains(&self.heard.len());
     }
 
     /// The next request, `None` when there is none.
-    pub(crate) fn next(&self) -> Option<Request> {
+    pub(crate) fn next(&mut self) -> Option<Request> {
         loop {
             match self.next_number()? {
                 libc::SIGTERM | libc::SIGINT => return Some(Request::Stop),
@@ -136,7 +159,7 @@ impl Taken {
 
 impl AsFd for Taken {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.0.as_fd()
+        self.fd.as_fd()
     }
 }
 
@@ -207,4 +230,45 @@ pub(crate) fn reset_all() -> Result<(), Errno> {
 
 fn set_action(number: i32, action: Action) -> Result<(), Errno> {
     kernel::check(kernel::set_action(number, action))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use nix::sys::signal::raise;
+
+    /// More of them than one read brings; they wait for this thread alone.
+    #[test]
+    fn every_signal_that_waits_is_told_once_and_in_order() {
+        let all = [
+            Signal::SIGHUP,
+            Signal::SIGINT,
+            Signal::SIGQUIT,
+            Signal::SIGUSR1,
+            Signal::SIGUSR2,
+            Signal::SIGPIPE,
+            Signal::SIGALRM,
+            Signal::SIGTERM,
+            Signal::SIGURG,
+            Signal::SIGWINCH,
+        ];
+        let set: SigSet = all.into_iter().collect();
+        set.thread_block().unwrap();
+        let mut taken = Taken::new(&all).unwrap();
+        assert!(all.len() > MOST_HEARD);
+        for count in [all.len(), MOST_HEARD, 1] {
+            assert_eq!(taken.next_number(), None);
+            for signal in all.iter().take(count) {
+                raise(*signal).unwrap();
+            }
+            for signal in all.iter().take(count) {
+                assert_eq!(taken.next_number(), Some(*signal as i32));
+            }
+        }
+        assert_eq!(taken.next_number(), None);
+        raise(Signal::SIGTERM).unwrap();
+        assert_eq!(taken.next(), Some(Request::Stop));
+        assert_eq!(taken.next(), None);
+        assert_eq!(taken.next(), None);
+    }
 }
