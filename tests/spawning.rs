@@ -1,4 +1,7 @@
-//! Spawning without waiting: children that are slow to become PROG, that never do, or that are killed on the way.
+//! Spawning without waiting: children that are slow to become PROG, that never do, or that are stopped or killed on the
+//! way.
+
+mod calls;
 
 use crate::kit::net::Client;
 use crate::kit::skd::{Running, Skd, field};
@@ -15,12 +18,19 @@ const SLOTS: usize = 8;
 /// As in troubles: a loop that spins takes a hundred in the second that it is watched for.
 const IDLE_TICKS: u64 = 30;
 
-/// strace(1) on skd: no child that starts gets beyond the beginning of execve(2).
+/// strace(1) on skd: no child that starts gets beyond the beginning of a system call.
 struct Hold(Child);
 
 impl Hold {
-    fn on(skd: &Running) -> Self {
-        let words = "-f -qq -o /dev/null -e trace=execve -e inject=execve:delay_enter=1000000000";
+    fn on(skd: &Running, call: &str) -> Self {
+        let inject = format!("-e inject={call}:delay_enter=1000000000");
+        Self::with(
+            skd,
+            &format!("-f -qq -o /dev/null -e trace={call} {inject}"),
+        )
+    }
+
+    fn with(skd: &Running, words: &str) -> Self {
         let strace = Command::new("strace")
             .args(words.split(' '))
             .args(["-p", &skd.pid().to_string()])
@@ -39,11 +49,11 @@ impl Drop for Hold {
     }
 }
 
-/// skd with echo clients, all of which have a child that is held.
+/// skd with echo clients, all of which have a child that is held in execve(2).
 fn holding(words: &str, clients: usize) -> (Running, u16, Hold, Vec<Client>) {
     let mut skd = Skd::new(words).start();
     let port = skd.port();
-    let hold = Hold::on(&skd);
+    let hold = Hold::on(&skd, "execve");
     let clients = (0..clients).map(|_| Client::tcp(port)).collect();
     (skd, port, hold, clients)
 }
@@ -96,6 +106,36 @@ fn with_every_slot_held_skd_obeys_and_is_idle_and_serves_when_they_are_freed() {
     echo(clients);
     skd.is_alone();
     assert_eq!(skd.status(), "0 accepted 12 denied 0 failed 0");
+    skd.stop();
+}
+
+#[test]
+fn a_child_stopped_before_it_becomes_prog_holds_one_slot_and_nothing_else() {
+    if !need::program("strace") {
+        return;
+    }
+    let mut skd = Skd::new("-1 -v -t 127.0.0.1:0 cat").start();
+    let port = skd.port();
+    let hold = Hold::on(&skd, "dup3");
+    let mut first = Client::tcp(port);
+    let child = held(&skd, 1)[0];
+    // It stops when the call that it is held in is done.
+    kill(Pid::from_raw(child), Signal::SIGSTOP).unwrap();
+    drop(hold);
+    eventually("a stop", || {
+        field(child, "State")?.starts_with('T').then_some(())
+    });
+    for _ in 0..10 {
+        echo((0..SLOTS).map(|_| Client::tcp(port)).collect());
+    }
+    eventually("one child", || (skd.children() == [child]).then_some(()));
+    assert_eq!(held(&skd, 1), [child]);
+    assert_eq!(skd.status(), "1 accepted 81 denied 0 failed 0");
+    kill(Pid::from_raw(child), Signal::SIGCONT).unwrap();
+    first.says("hello").hears("hello");
+    assert_eq!(first.hears_all(), "");
+    skd.is_alone();
+    assert_eq!(skd.status(), "0 accepted 81 denied 0 failed 0");
     skd.stop();
 }
 
