@@ -8,7 +8,6 @@ use crate::daemon::words::Words;
 use crate::launch::prog::Prog;
 use crate::launch::scrub::{Scrub, scrubbed};
 use crate::listen::{self, Connection, Listener, Listeners, ReadyFd, Resumed};
-use crate::model::address::{Named, Style};
 use crate::model::admission::Inquiry;
 use crate::model::daemon::LogTo;
 use crate::model::error::Fatal;
@@ -45,7 +44,9 @@ impl Start<'_> {
     /// Binds what is named, and serves until there is a reason to end, or becomes PROG with all of it.
     pub(crate) fn with_sockets(mut self, inherited: Vec<Listener>) -> Result<u8, Fatal> {
         let run = &self.run;
-        fits(run, &inherited)?;
+        let styles: Vec<_> = inherited.iter().map(|it| it.style).collect();
+        run.unfit(&styles)
+            .map_or(Ok(()), |wrong| Err(Fatal::usage(wrong)))?;
         let is_resumed = self.resumed.is_so();
         let drop = PrivilegeDrop::of(&run.daemon.privileges, self.environment, is_resumed)?;
         let gate = Gate::open(&run.admission)?;
@@ -66,6 +67,13 @@ impl Start<'_> {
         let pidfile = pidfile(run, &self.resumed)?;
         for listener in &inherited {
             self.log.note(|| format!("took over {}", listener.label));
+        }
+        let unnamed = to_make.as_ref().and_then(|(it, _)| it.unnamed(&inherited));
+        if let Some(listener) = unnamed.filter(|_| !run.named.is_empty()) {
+            let label = &listener.label;
+            self.log.warn(&format!(
+                "no option names {label}, which the manager has kept: serving it until it is let go"
+            ));
         }
         let listeners = match to_make {
             Some((prepared, options)) => listen::make(run, prepared, &options, inherited)?,
@@ -150,9 +158,9 @@ impl Start<'_> {
         pidfile: Option<&PidFile>,
     ) -> Result<u8, Fatal> {
         let (service, listeners, ports) = (&self.run.service, &listeners.all, &listeners.ports);
-        if listeners.len() > 1 {
-            fits_several(service)?;
-        }
+        // A name of a host may have had several addresses.
+        let wrong = service.unfit_for(listeners.len());
+        wrong.map_or(Ok(()), |wrong| Err(Fatal::usage(wrong)))?;
         let mut words = Words::prepare(self.run.daemon.log.as_ref(), &drop.ids, true)?;
         let null = null()?;
         let prog = find_and_drop(service, drop, self.environment)?;
@@ -301,52 +309,6 @@ impl Start<'_> {
 pub(crate) fn answer(run: &Run, inquiry: &Inquiry) -> Result<u8, Fatal> {
     let (text, allows) = Gate::open(&run.admission)?.answer(inquiry);
     print(&text).map(|()| u8::from(!allows))
-}
-
-/// What the options ask of the sockets that there are.
-fn fits(run: &Run, inherited: &[Listener]) -> Result<(), Fatal> {
-    if run.daemon.supervise {
-        return Err(Fatal::usage("--supervise is for a program without sockets"));
-    }
-    // A named one may be among the inherited.
-    let least = inherited.len().max(run.named.len());
-    if run.service.mode == Mode::Exec && least > 1 {
-        fits_several(&run.service)?;
-    }
-    let is_datagram = |named: &Named| match named {
-        Named::Inet { style, .. } | Named::Unix { style, .. } => *style == Style::Datagram,
-        Named::Vsock { .. } => false,
-    };
-    let is_lent = run.service.mode != Mode::Connections
-        || run.named.iter().any(is_datagram)
-        || inherited
-            .iter()
-            .any(|it| matches!(it.style, Style::Datagram | Style::Readable));
-    let is_stream = |named: &Named| !is_datagram(named);
-    let accepts = run.named.iter().any(is_stream)
-        || inherited
-            .iter()
-            .any(|it| matches!(it.style, Style::Stream | Style::SeqPacket));
-    if let Some(option) = run.admission.option()
-        && !accepts
-    {
-        let text = format!("{option}: there is no listener whose connections could be judged");
-        return Err(Fatal::usage(text));
-    }
-    if run.passes && !is_lent {
-        let text = "--pass is for programs that get a listener: -w, -E and datagram sockets";
-        return Err(Fatal::usage(text));
-    }
-    Ok(())
-}
-
-/// Several listeners have no room on descriptors 0 and 1.
-fn fits_several(service: &Service) -> Result<(), Fatal> {
-    if service.pass.stdio {
-        let text = "--exec with several listeners needs --pass listen-fds";
-        return Err(Fatal::usage(text));
-    }
-    Ok(())
 }
 
 /// `--check`: everything that is left to be read.

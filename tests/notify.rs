@@ -294,6 +294,33 @@ fn sockets_that_skd_bound_are_given_to_be_kept() {
     }
 }
 
+/// One that skd bound in another life and that no option names any more is served, and told of.
+#[test]
+fn a_kept_socket_that_nothing_names_is_told_of() {
+    let words = |named: &str| format!("-v {named} cat");
+    for (name, named, is_told) in [
+        ("skd", "-t 127.0.0.1:0", true),
+        ("skd", "-t ADDRESS", false),
+        ("skd", "", false),
+        ("other", "-t 127.0.0.1:0", false),
+    ] {
+        let (kept, port) = tcp_listener();
+        let address = format!("127.0.0.1:{port}");
+        let skd = Skd::new(&words(&named.replace("ADDRESS", &address)))
+            .listen_fds(vec![kept])
+            .env("LISTEN_FDNAMES", name)
+            .start();
+        Client::tcp(port).says("x").hears("x");
+        let stderr = skd.stop().stderr;
+        let text = format!(
+            "skd: warning: no option names tcp:{address}, which the manager has kept: \
+             serving it until it is let go\n"
+        );
+        assert_eq!(stderr.contains(&text), is_told, "{stderr}");
+        assert_eq!(stderr.contains("warning"), is_told, "{stderr}");
+    }
+}
+
 /// Nobody keeps them, so nothing is left behind.
 #[test]
 fn without_a_manager_no_socket_file_stays() {

@@ -158,6 +158,38 @@ impl Wanted {
         }
     }
 
+    /// Whether an inherited socket is what is wanted here.
+    pub(crate) fn is_satisfied_by(&self, inherited: &Listener) -> bool {
+        let (style, has_place) = match self {
+            Self::Unix { style, name } => {
+                let place = Place::Unix(Some(name.clone()));
+                (*style, inherited.place == place)
+            }
+            Self::Vsock { cid, port } => {
+                let (cid, port) = (*cid, *port);
+                let place = Place::Vsock { cid, port };
+                (Style::Stream, inherited.place == place)
+            }
+            Self::Inet {
+                port_is_open: true, ..
+            } => return false,
+            Self::Inet {
+                style, addresses, ..
+            } => {
+                let is_it =
+                    |address: &SocketAddr| inherited.place == Place::Inet(unmapped(*address));
+                let has_place = match addresses {
+                    Addresses::Every(port) => {
+                        inherited.place.is_wildcard() && inherited.place.inet_port() == Some(*port)
+                    }
+                    Addresses::Listed(addresses) => addresses.iter().any(is_it),
+                };
+                (*style, has_place)
+            }
+        };
+        inherited.style == style && has_place
+    }
+
     /// Binds what no inherited socket satisfies.
     ///
     /// # Errors

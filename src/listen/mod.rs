@@ -17,6 +17,7 @@ use crate::listen::accept::Arrival;
 use crate::listen::inherit::Receiver;
 use crate::model::address::{Label, Place, Style};
 use crate::model::error::Fatal;
+use crate::model::manager::STORED_AS;
 use crate::model::service::Run;
 use crate::model::state::State;
 use crate::sys::datagram::PeekOptions;
@@ -185,6 +186,16 @@ pub(crate) fn prepare(
         .map(|named| bind::Wanted::of(named, run.making.family, &options, inherited))
         .collect::<Result<_, _>>()?;
     Ok((Prepared(wanted), options))
+}
+
+impl Prepared {
+    /// The inherited socket that skd once bound and a manager has kept since, if no address names it any more. It is
+    /// served like any other; but who changed the address will want to know.
+    pub(crate) fn unnamed<'a>(&self, inherited: &'a [Listener]) -> Option<&'a Listener> {
+        inherited.iter().find(|listener| {
+            listener.name() == STORED_AS && !self.0.iter().any(|it| it.is_satisfied_by(listener))
+        })
+    }
 }
 
 /// Binds and listens on everything that no inherited socket satisfies. Socket files that were made are removed again

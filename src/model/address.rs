@@ -34,6 +34,15 @@ pub(crate) enum Named {
     },
 }
 
+impl Named {
+    pub(crate) fn style(&self) -> Style {
+        match self {
+            Self::Inet { style, .. } | Self::Unix { style, .. } => *style,
+            Self::Vsock { .. } => Style::Stream,
+        }
+    }
+}
+
 /// The CID that is every CID of the machine, VMADDR_CID_ANY of vsock(7).
 pub(crate) const EVERY_CID: u32 = u32::MAX;
 

@@ -5,6 +5,9 @@ use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 use std::time::Duration;
 
+/// The name under which the manager keeps the sockets that skd bound, and by which it passes them on.
+pub(crate) const STORED_AS: &str = "skd";
+
 /// What the variables of sd_notify(3), sd_watchdog_enabled(3) and systemd.exec(5) say.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub(crate) struct Manager {

@@ -66,6 +66,15 @@ impl Service {
     }
 }
 
+impl Service {
+    /// What is wrong with the way in which PROG is to get so many listeners, in words: several have no room on descriptors
+    /// 0 and 1.
+    pub(crate) fn unfit_for(&self, listeners: usize) -> Option<String> {
+        let is_unfit = self.mode == Mode::Exec && listeners > 1 && self.pass.stdio;
+        is_unfit.then(|| "--exec with several listeners needs --pass listen-fds".into())
+    }
+}
+
 /// What PROTO is called.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub(crate) struct Proto {
@@ -137,6 +146,35 @@ pub(crate) struct Run {
 }
 
 impl Run {
+    /// What is wrong with the options for the sockets that there are, in words; `inherited` are the types of those that
+    /// were adopted.
+    pub(crate) fn unfit(&self, inherited: &[Style]) -> Option<String> {
+        if self.daemon.supervise {
+            return Some("--supervise is for a program without sockets".into());
+        }
+        // A named one may be among the inherited.
+        let least = inherited.len().max(self.named.len());
+        let wrong = self.service.unfit_for(least);
+        if wrong.is_some() {
+            return wrong;
+        }
+        let named = self.named.iter().map(Named::style);
+        let accepts = |style| matches!(style, Style::Stream | Style::SeqPacket);
+        let (accepted, others): (Vec<_>, Vec<_>) = named
+            .chain(inherited.iter().copied())
+            .partition(|style| accepts(*style));
+        let lends = self.service.mode != Mode::Connections || !others.is_empty();
+        match self.admission.option() {
+            Some(option) if accepted.is_empty() => Some(format!(
+                "{option}: there is no listener whose connections could be judged"
+            )),
+            _ if self.passes && !lends => Some(
+                "--pass is for programs that get a listener: -w, -E and datagram sockets".into(),
+            ),
+            _ => None,
+        }
+    }
+
     /// An option given that is for a kind of socket of which there is none, in words. `adopts_tcp`: a TCP listener or
     /// connection was adopted, which is used as it is but for what concerns connections.
     pub(crate) fn misplaced(&self, adopts_tcp: bool) -> Option<String> {

@@ -3,11 +3,9 @@
 //! Nothing that a peer chose ever gets into one: they are made of numbers and of words of ours.
 
 use crate::model::event::Status;
+use crate::model::manager::STORED_AS;
 use sd_notify::NotifyState;
 use std::time::Duration;
-
-/// The name under which the manager keeps the sockets that skd bound.
-pub(crate) const STORED_AS: &str = "skd";
 
 /// Everything is bound, adopted, dropped and listening. `main_pid` is for a manager that knows another process.
 pub(crate) fn ready(main_pid: Option<i32>, status: Option<&Status>) -> String {
