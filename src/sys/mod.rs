@@ -12,6 +12,7 @@ pub(crate) mod fd;
 pub(crate) mod fork;
 pub(crate) mod handover;
 pub(crate) mod identity;
+pub(crate) mod identsocket;
 pub(crate) mod kernel;
 pub(crate) mod limits;
 pub(crate) mod logsocket;

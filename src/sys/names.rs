@@ -1,9 +1,10 @@
-//! Names looked up in the system's databases, always before serving: services, hosts, interfaces, users.
+//! Names looked up in the system's databases, never while others wait to be served: services, hosts, interfaces, users.
 
+use crate::sys::sockaddr::SockAddr;
 use nix::unistd::{Group, User};
 use std::ffi::{CStr, CString};
 use std::io;
-use std::net::{IpAddr, ToSocketAddrs};
+use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
 
 /// getservbyname(3): the port of a service of this protocol, `tcp` or `udp`; `None` if there is none of that name.
 pub(crate) fn port_of_service(name: &str, protocol: &CStr) -> Option<u16> {
@@ -31,6 +32,27 @@ pub(crate) fn addresses_of_host(name: &str) -> Result<Vec<IpAddr>, String> {
         }
     }
     Ok(addresses)
+}
+
+/// getnameinfo(3): the name of an address, by whatever the system asks for it; `None` where it has none.
+pub(crate) fn host_of_address(ip: IpAddr) -> Option<Vec<u8>> {
+    let address = SockAddr::inet(SocketAddr::new(ip, 0));
+    let mut name = [0_u8; libc::NI_MAXHOST as usize];
+    // SAFETY: the call reads the address, which has as many bytes as it says, and writes at most as many as `name` has
+    // into it, NUL included.
+    let failed = unsafe {
+        libc::getnameinfo(
+            address.as_ptr(),
+            address.len(),
+            name.as_mut_ptr().cast(),
+            libc::NI_MAXHOST,
+            std::ptr::null_mut(),
+            0,
+            libc::NI_NAMEREQD,
+        )
+    };
+    let name = CStr::from_bytes_until_nul(&name).ok()?;
+    (failed == 0).then(|| name.to_bytes().to_vec())
 }
 
 /// The resolver's reason without the standard library's introduction to it.
