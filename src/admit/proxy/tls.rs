@@ -85,6 +85,7 @@ fn text(value: &[u8]) -> Option<Box<str>> {
 mod tests {
     use super::*;
     use crate::admit::proxy::{Reading, read};
+    use crate::model::address::Place;
 
     fn field(kind: u8, value: &[u8]) -> Vec<u8> {
         let len = u16::try_from(value.len()).unwrap().to_be_bytes();
@@ -201,6 +202,61 @@ mod tests {
                 changed[place] ^= 0x40;
                 assert_eq!(read(&changed), wrong);
             }
+        }
+    }
+
+    /// What HAProxy 2.6 sent: with `send-proxy-v2-ssl-cn` to a client with a certificate, with all options to the same
+    /// and to one without, and for a check of its own.
+    #[test]
+    fn headers_of_haproxy_are_read() {
+        let signature = "0d0a0d0a000d0a515549540a";
+        let ends = "127.0.0.1:7203";
+        let table = [
+            (
+                "211100347f0000017f000001b9021c2301000268322000200700000000210007544c5376312e3322000e636c69656e742e657861\
+                 6d706c65",
+                ends,
+                "SSL_PROTOCOL=TLSv1.3 SSL_CLIENT_CN=client.example SSL_PEER_CERT_CN=client.example",
+            ),
+            (
+                "2111009c7f0000017f00000189b01c24030004cdbb0527010002683202000b736b642e6578616d706c6505001b37463030303030\
+                 313a383942305f37463030303030313a314332342000550700000000210007544c5376312e3322000e636c69656e742e6578616d\
+                 706c65250005454332353624001165636473612d776974682d534841323536230016544c535f4145535f3235365f47434d5f5348\
+                 41333834",
+                "127.0.0.1:7204",
+                "SSL_PROTOCOL=TLSv1.3 SSL_CIPHER=TLS_AES_256_GCM_SHA384 SSL_TLS_SNI_SERVERNAME=skd.example \
+                 SSL_CLIENT_CN=client.example SSL_PEER_CERT_CN=client.example",
+            ),
+            (
+                "211100867f0000017f000001c65e1c24030004664cd4eb02000b736b642e6578616d706c6505001b37463030303030313a433635\
+                 455f37463030303030313a314332342000440100000000210007544c5376312e3325000545433235362400116563\
+                 6473612d776974682d534841323536230016544c535f4145535f3235365f47434d5f534841333834",
+                "127.0.0.1:7204",
+                "SSL_PROTOCOL=TLSv1.3 SSL_CIPHER=TLS_AES_256_GCM_SHA384 SSL_TLS_SNI_SERVERNAME=skd.example",
+            ),
+            ("20000000", "", ""),
+        ];
+        for (hex, local, variables) in table {
+            let hex = format!("{signature}{hex}");
+            let bytes = hex
+                .as_bytes()
+                .chunks(2)
+                .map(|pair| u8::from_str_radix(str::from_utf8(pair).unwrap(), 16).unwrap());
+            let bytes: Vec<u8> = bytes.collect();
+            let Reading::Whole { bytes: len, header } = read(&bytes) else {
+                panic!("{hex}");
+            };
+            assert_eq!(len, bytes.len());
+            let said = header.ends.map(|ends| match ends.local {
+                Place::Inet(address) => address.to_string(),
+                place => format!("{place:?}"),
+            });
+            assert_eq!(said.unwrap_or_default(), local);
+            let set = header
+                .tls
+                .variables()
+                .map(|(name, value)| format!("{name}={value}"));
+            assert_eq!(set.collect::<Vec<_>>().join(" "), variables);
         }
     }
 }
