@@ -215,6 +215,22 @@ serve/supervise.rs FIRST_EXEC | s 5 | waits up to 5 s until PROG runs
 serve/supervise.rs GRACE | s 5 | after 5 s PROG is killed by KILL
 sys/spawn/mod.rs SLOTS | 8 | At most 8 children at once
 sys/spawn/child.rs NOT_EXECUTED | 127 | exits 127
+config/rate.rs COUNTS | 1 1000000 | is from 1 to 1000000, and SECS from 1 to 86400.
+config/rate.rs SECS | 1 86400 | is from 1 to 1000000, and SECS from 1 to 86400.
+config/admission.rs MOST_SECS | 3600 | seconds, from 1 to 3600, for a whole PROXY header. Default: 3.
+config/admission.rs PROXY_SECS | s 3 | seconds, from 1 to 3600, for a whole PROXY header. Default: 3.
+config/admission.rs LOOKUP_SECS | s 5 | is left out. Default: 5.
+admit/rates.rs SOURCES | 65536 | At most 65536 sources are remembered
+admit/rules/mod.rs FILE_BYTES | 16 20 | at most 16 MiB and 1000000 addresses
+admit/rules/mod.rs ADDRESSES | 1000000 | at most 16 MiB and 1000000 addresses
+admit/proxy/mod.rs HEADER_BYTES | 4096 | A header has at most 4096 bytes
+admit/proxy/tls.rs VALUE_BYTES | 255 | One that has more than 255 bytes
+serve/pending.rs MOST | 1024 | At most 1024 connections wait for the rest of a PROXY header
+serve/farewell.rs MOST | 64 | At most 64 are seen off so at once
+serve/farewell.rs PATIENCE | s 5 | has not closed the connection after 5 s
+serve/rulesfile.rs LOOK_EVERY | s 1 | at most once a second, and at HUP
+serve/upgrade.rs DECIDING | s 10 | but not longer than 10 s
+launch/lookup.rs NAME_BYTES | 255 | at most 255 bytes; others count as none.
 launch/plan.rs DEFAULT_PATH | bin usr bin | Default: /bin:/usr/bin.
 ";
 
@@ -290,13 +306,17 @@ fn variables(text: &str) -> BTreeSet<&str> {
 
 #[test]
 fn the_manual_lists_the_variables_that_the_code_sets() {
-    let source = include_str!("../src/launch/environ.rs");
-    let (code, _) = source.split_once("mod tests").unwrap();
+    let sources = [
+        include_str!("../src/launch/environ.rs"),
+        include_str!("../src/launch/additions.rs"),
+    ];
+    let code = sources.map(|source| source.split_once("mod tests").unwrap().0);
+    let code = code.join("\n");
     let manual = section("ENVIRONMENT OF THE PROGRAM");
     let (_, set) = manual.split_at(manual.iter().position(|line| *line == "Added are").unwrap());
     let set = prose(set);
-    assert!(variables(code).len() > 30);
-    assert_eq!(variables(&set), variables(code));
+    assert!(variables(&code).len() > 30);
+    assert_eq!(variables(&set), variables(&code));
 }
 
 #[test]

@@ -1,11 +1,26 @@
 //! What is added to a connection's variables by others than the kernel: a proxy, a look-up, a rule; pure.
 
+use crate::launch::lookup::Names;
 use crate::launch::variables::Variables;
 use std::net::SocketAddr;
 
 /// Who announced the connection: the proxy's own address.
 pub(crate) fn proxy(proxy: SocketAddr, out: &mut Vec<u8>) {
     Variables(out).address("PROXYREMOTEIP", "PROXYREMOTEPORT", proxy);
+}
+
+/// What was looked up.
+pub(crate) fn names(names: &Names, out: &mut Vec<u8>) {
+    let found = [
+        ("TCPREMOTEHOST", &names.remote_host),
+        ("TCPLOCALHOST", &names.local_host),
+        ("TCPREMOTEINFO", &names.remote_info),
+    ];
+    for (name, value) in found {
+        if let Some(value) = value {
+            text(name, value, out);
+        }
+    }
 }
 
 /// A variable whose value is known as text, without NUL.

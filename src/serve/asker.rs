@@ -234,16 +234,7 @@ pub(super) fn decide(
     more: &mut Vec<u8>,
 ) -> Option<String> {
     let names = names_of(guest, listener, lookups);
-    let found = [
-        ("TCPREMOTEHOST", &names.remote_host),
-        ("TCPLOCALHOST", &names.local_host),
-        ("TCPREMOTEINFO", &names.remote_info),
-    ];
-    for (name, value) in found {
-        if let Some(value) = value {
-            additions::text(name, value, more);
-        }
-    }
+    additions::names(&names, more);
     let verdict = policy.judge(&PeerFacts {
         peer: &guest.arrival.peer,
         host: names.remote_host.as_deref(),
