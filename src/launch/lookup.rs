@@ -107,13 +107,22 @@ fn host(ip: IpAddr) -> Option<Vec<u8>> {
     names::host_of_address(ip).and_then(|name| host_name(&name))
 }
 
-/// What can be the name of a host, without the dot at the end; a stranger has chosen it.
+/// What can be the name of a host, without the dot at the end; a stranger has chosen it. It is no number: getaddrinfo(3)
+/// takes `127.1`, `0x7f.1` and `2130706433` for addresses and asks nobody, so that any of them would confirm itself.
 fn host_name(name: &[u8]) -> Option<Vec<u8>> {
     let name = name.strip_suffix(b".").unwrap_or(name);
     let fits = |byte: &u8| byte.is_ascii_alphanumeric() || b"-_.".contains(byte);
     let is_name = name.iter().all(fits) && (1..=NAME_BYTES).contains(&name.len());
-    let is_address = || std::str::from_utf8(name).is_ok_and(|text| text.parse::<IpAddr>().is_ok());
+    let is_address = || name.split(|byte| *byte == b'.').all(is_number);
     (is_name && !is_address()).then(|| name.to_vec())
+}
+
+/// Whether inet_aton(3) reads it as a part of an address: decimal, octal or hexadecimal.
+fn is_number(label: &[u8]) -> bool {
+    match label {
+        [b'0', b'x' | b'X', digits @ ..] => digits.iter().all(u8::is_ascii_hexdigit),
+        digits => digits.iter().all(u8::is_ascii_digit),
+    }
 }
 
 /// Asks the ident server of the remote host who has the connection of these ports, its own and ours.
@@ -128,7 +137,7 @@ fn ident(
         (!left.is_zero()).then_some(left)
     };
     let mut stream = identsocket::connect(server, from, left()?).ok()?;
-    stream.set_write_timeout(left()).ok()?;
+    stream.set_write_timeout(Some(left()?)).ok()?;
     write!(stream, "{}, {}\r\n", ports.0, ports.1).ok()?;
     let mut answer = Vec::new();
     let mut byte = [0];
@@ -181,7 +190,15 @@ mod tests {
             (&longer, None),
             ("", None),
             (".", None),
+            ("7.example", Some("7.example")),
+            ("0xg.7", Some("0xg.7")),
             ("192.0.2.7", None),
+            ("192.0.2.7.", None),
+            ("127.1", None),
+            ("2130706433", None),
+            ("0X7f.1", None),
+            ("0177.0.0.1", None),
+            ("..", None),
             ("a b", None),
             ("a\nb", None),
             ("a=b", None),
