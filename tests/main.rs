@@ -19,6 +19,7 @@ mod inherited;
 mod kit;
 mod layers;
 mod lending;
+mod limits;
 mod logfile;
 mod logger;
 mod making;

@@ -19,13 +19,13 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 /// A copy of skd in a folder, which can be replaced while it runs.
-struct Copy {
+pub(crate) struct Copy {
     folder: Folder,
-    path: String,
+    pub(crate) path: String,
 }
 
 impl Copy {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let folder = Folder::new();
         let path = folder.path("skd");
         let copy = Self { folder, path };
@@ -59,7 +59,7 @@ fn file_of(pid: i32) -> u64 {
 }
 
 /// USR2, until the new file is executed by the same process, and serves.
-fn upgrade(skd: &mut Running, copy: &Copy) {
+pub(crate) fn upgrade(skd: &mut Running, copy: &Copy) {
     let file = copy.renew();
     skd.signal(Signal::SIGUSR2);
     let pid = skd.pid();

@@ -197,6 +197,12 @@ pub(crate) fn tcp_from(from: IpAddr, to: SocketAddr) -> TcpStream {
     TcpStream::from(socket)
 }
 
+/// Connects to a port of 127.0.0.1 from 127.0.0.N, which is another source for each N.
+pub(crate) fn tcp_from_loopback(last: u8, port: u16) -> TcpStream {
+    let from = IpAddr::from([127, 0, 0, last]);
+    tcp_from(from, SocketAddr::from(([127, 0, 0, 1], port)))
+}
+
 /// Connects to a unix socket of any style, from a name of its own if there is one.
 pub(crate) fn unix_from(style: SockType, from: Option<&UnixAddr>, to: &UnixAddr) -> UnixStream {
     let socket = raw_socket(AddressFamily::Unix, style);
@@ -207,14 +213,20 @@ pub(crate) fn unix_from(style: SockType, from: Option<&UnixAddr>, to: &UnixAddr)
     UnixStream::from(socket)
 }
 
-/// skd is to run in a network of its own, whose lo has these addresses besides ::1.
-pub(crate) fn in_own_network(skd: Skd, folder: &Folder, addresses: &[&str]) -> Skd {
+/// The command that runs another one in a network of its own, whose lo has these addresses besides ::1.
+pub(crate) fn own_network(folder: &Folder, addresses: &[&str]) -> String {
     let mut script = "busybox ip link set lo up\n".to_owned();
     for address in addresses {
-        script += &format!("busybox ip addr add {address}/64 dev lo\n");
+        let bits = if address.contains(':') { 64 } else { 24 };
+        script += &format!("busybox ip addr add {address}/{bits} dev lo\n");
     }
     script += "while busybox ip addr show dev lo | grep -q tentative; do :; done\nexec \"$@\"";
-    skd.under(&format!("unshare -n {}", folder.script("network", &script)))
+    format!("unshare -n {}", folder.script("network", &script))
+}
+
+/// skd is to run in such a network.
+pub(crate) fn in_own_network(skd: Skd, folder: &Folder, addresses: &[&str]) -> Skd {
+    skd.under(&own_network(folder, addresses))
 }
 
 /// A client in skd's own network; it ends when its stdin does.

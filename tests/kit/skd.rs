@@ -319,6 +319,17 @@ impl Running {
         kill(Pid::from_raw(self.pid()), signal).unwrap();
     }
 
+    /// Stops it as a debugger does, has `work` done, and lets it go on: what came meanwhile is all there at once.
+    pub(crate) fn while_stopped<T>(&self, work: impl FnOnce() -> T) -> T {
+        self.signal(Signal::SIGSTOP);
+        eventually("a stop", || {
+            self.field("State").starts_with('T').then_some(())
+        });
+        let done = work();
+        self.signal(Signal::SIGCONT);
+        done
+    }
+
     /// The status line, asked for with USR1: `2/40 accepted 3 denied 0 failed 0`.
     pub(crate) fn status(&mut self) -> String {
         let already = self
