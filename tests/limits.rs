@@ -262,7 +262,7 @@ fn a_long_message_arrives_whole_too() {
     let mut skd = skd.start();
     let (port, pid) = (skd.port(), skd.pid().to_string());
     let _first = held(net::inside(&pid, || tcp_from_loopback(1, port)));
-    for (number, says_more) in (1..).zip([true]) {
+    for (number, says_more) in (1..).zip([true, false]) {
         let stream = net::inside(&pid, || tcp_from_loopback(1, port));
         if !says_more {
             stream.shutdown(Shutdown::Write).unwrap();

@@ -22,6 +22,8 @@ struct Farewell {
     message: Rc<[u8]>,
     /// How much of it has been sent.
     sent: usize,
+    /// The client has said its last word; it may still read.
+    is_heard_out: bool,
     until: Instant,
 }
 
@@ -44,16 +46,15 @@ impl Farewells {
             conn,
             message,
             sent: 0,
+            is_heard_out: false,
             until: Instant::now() + PATIENCE,
         };
-        if farewell.talk()
-            && poll
-                .add(&farewell.conn, farewell.token, Watch::Talk)
-                .is_ok()
+        if farewell.talk().is_err() {
+            return;
+        }
+        if let Some(watch) = farewell.watch()
+            && poll.add(&farewell.conn, farewell.token, watch).is_ok()
         {
-            if farewell.has_said_all() {
-                farewell.only_listen(poll);
-            }
             self.all.push(farewell);
         }
     }
@@ -64,12 +65,14 @@ impl Farewells {
             return;
         };
         let goes_on = self.all.get_mut(place).is_some_and(|farewell| {
-            let had_said_all = farewell.has_said_all();
-            let goes_on = farewell.talk();
-            if goes_on && !had_said_all && farewell.has_said_all() {
-                farewell.only_listen(poll);
+            let before = farewell.watch();
+            let watch = farewell.talk().ok().and_then(|()| farewell.watch());
+            if let Some(watch) = watch.filter(|watch| before != Some(*watch)) {
+                // If it fails its time will end it.
+                let _ = poll.remove(&farewell.conn);
+                let _ = poll.add(&farewell.conn, token, watch);
             }
-            goes_on
+            watch.is_some()
         });
         if !goes_on {
             self.all.remove(place);
@@ -92,30 +95,37 @@ impl Farewells {
 }
 
 impl Farewell {
-    /// Sends what is left as far as it is taken, and hears what the client still says. False when it is over.
-    fn talk(&mut self) -> bool {
+    /// Sends what is left as far as it is taken, and hears what the client still says.
+    ///
+    /// # Errors
+    /// The client is gone.
+    fn talk(&mut self) -> Result<(), Errno> {
         while let Some(rest @ [_, ..]) = self.message.get(self.sent..) {
             match socket::send(&self.conn, rest) {
                 Ok(len) => self.sent += len,
                 Err(Errno::AGAIN) => break,
-                Err(_) => return false,
+                Err(errno) => return Err(errno),
             }
             if self.has_said_all() {
                 // The client reads the message and then the end, whatever it still sends.
                 let _ = socket::end_sending(&self.conn);
             }
         }
-        socket::hear_out(&self.conn)
+        self.is_heard_out = self.is_heard_out || !socket::hear_out(&self.conn);
+        Ok(())
     }
 
     fn has_said_all(&self) -> bool {
         self.sent >= self.message.len()
     }
 
-    /// There is nothing to be sent any more.
-    fn only_listen(&self, poll: &Poll) {
-        // If it fails its time will end it.
-        let _ = poll.remove(&self.conn);
-        let _ = poll.add(&self.conn, self.token, Watch::Alone);
+    /// What is to be waited for; `None` when all is said on both sides.
+    fn watch(&self) -> Option<Watch> {
+        match (self.has_said_all(), self.is_heard_out) {
+            (false, false) => Some(Watch::Talk),
+            (false, true) => Some(Watch::Room),
+            (true, false) => Some(Watch::Alone),
+            (true, true) => None,
+        }
     }
 }

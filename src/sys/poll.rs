@@ -19,6 +19,8 @@ pub(crate) enum Watch {
     Shared,
     /// As long as it is ready or can be written to; nobody else waits for it.
     Talk,
+    /// As long as it can be written to; nobody else waits for it.
+    Room,
     /// Once if it is ready now, and then once for all that has come since (EPOLLET).
     News,
 }
@@ -45,6 +47,7 @@ impl Poll {
         let flags = match watch {
             Watch::Alone => EpollFlags::EPOLLIN,
             Watch::Talk => EpollFlags::EPOLLIN | EpollFlags::EPOLLOUT,
+            Watch::Room => EpollFlags::EPOLLOUT,
             Watch::Shared => EpollFlags::EPOLLIN | EpollFlags::EPOLLEXCLUSIVE,
             Watch::News => EpollFlags::EPOLLIN | EpollFlags::EPOLLET,
         };
