@@ -31,6 +31,7 @@ mod pidfile;
 mod privileges;
 mod readable;
 mod reaping;
+mod rules;
 mod s6;
 mod serving;
 mod signals;
