@@ -1,5 +1,6 @@
 //! Every example of the manual, run for real.
 
+use super::admission::{judges, tells_client};
 use super::machine::{Machine, has_line, shell};
 use super::{README, complaints, examples};
 use crate::kit::daemon::{Daemon, is_gone};
@@ -29,6 +30,11 @@ const RUNS: &[Run] = &[
     (
         "skd -n -c 40 -t 127.0.0.1:7080 busybox httpd ",
         serves_files,
+    ),
+    ("printf '%s\\n' '127.:allow' ", judges),
+    (
+        "skd --proxy-from 127.0.0.1 -t 127.0.0.1:7006 ",
+        tells_client,
     ),
     ("skd -u 127.0.0.1:7069 sh -c ", tells_sender),
     (
@@ -87,7 +93,7 @@ fn words(line: &str) -> Vec<String> {
 
 /// skd as an example has it, in `folder`, telling what it does; ports are the kernel's choice and abstract names this
 /// process's own, so that nothing else is in the way.
-fn started(line: &str, folder: &Folder) -> Running {
+pub(super) fn started(line: &str, folder: &Folder) -> Running {
     let free = |word: String| match word.as_str() {
         "7001" => "0".to_owned(),
         _ if word.starts_with("127.0.0.1:") => "127.0.0.1:0".to_owned(),
