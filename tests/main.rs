@@ -29,6 +29,7 @@ mod notify;
 mod options;
 mod pidfile;
 mod privileges;
+mod proxy;
 mod readable;
 mod reaping;
 mod rules;

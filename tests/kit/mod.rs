@@ -1,6 +1,7 @@
 //! Starts the real skd, talks to it over real sockets, and reads what it says.
 
 pub(crate) mod daemon;
+pub(crate) mod haproxy;
 pub(crate) mod need;
 pub(crate) mod net;
 pub(crate) mod s6;
@@ -120,8 +121,8 @@ pub(crate) fn facts<'a>(report: &'a str, word: &str) -> Vec<&'a str> {
 
 /// The variables of a report that speak of sockets, connections or managers, one a word.
 pub(crate) fn told(report: &str) -> String {
-    const ABOUT: &str =
-        "PROTO TCP UDP UNIX IPC PEER REMOTE LISTEN S6_ FDSTORE NOTIFY WATCHDOG JOURNAL_STREAM";
+    const ABOUT: &str = "PROTO TCP UDP UNIX IPC PEER REMOTE PROXY SSL_ \
+                         LISTEN S6_ FDSTORE NOTIFY WATCHDOG JOURNAL_STREAM";
     let mut variables = facts(report, "env");
     variables.retain(|text| ABOUT.split(' ').any(|name| text.starts_with(name)));
     variables.join(" ")

@@ -65,6 +65,8 @@ fn main() {
         "read-message" => read_message(),
         // A client: connects from one address to another and prints what it hears, until it hears or is told no more.
         "client" => client(&words[1], &words[2]),
+        // A crowd: so many connections to an address, until stdin ends.
+        "crowd" => crowd(&words[1], &words[2]),
         // Becomes the program named behind it, with its first word, NAME=VALUE, twice in the environment.
         "twice" => twice(&words[1..]),
         // Becomes the program behind it, with LISTEN_PIDFDID being right, or wrong by the number named.
@@ -336,6 +338,14 @@ fn client(from: &str, to: &str) {
     let mut conn = TcpStream::from(conn);
     answer(&format!("{}\n", conn.local_addr().unwrap().port()));
     let _ = std::io::copy(&mut conn, &mut std::io::stdout());
+}
+
+fn crowd(count: &str, to: &str) {
+    let count: u32 = count.parse().unwrap();
+    let conns = (0..count).map(|_| TcpStream::connect(to).unwrap());
+    let conns: Vec<_> = conns.collect();
+    let _ = std::io::stdin().read_to_end(&mut Vec::new());
+    drop(conns);
 }
 
 fn c_strings(words: &[String]) -> Vec<CString> {

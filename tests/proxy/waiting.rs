@@ -1,0 +1,136 @@
+//! PROXY headers that are waited for: how long, how many, and what that costs the others.
+
+use super::{LINE, V4, and_hears, echoing, is_dropped, says, v2};
+use crate::kit::net::{Client, tcp_from_loopback};
+use crate::kit::{need, probe};
+use nix::sys::signal::Signal;
+use std::io::{Read, Write};
+use std::net::Shutdown;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+#[test]
+fn who_leaves_before_the_header_is_whole_leaves_nothing_behind() {
+    let mut skd = echoing("--proxy-timeout 600");
+    let port = skd.port();
+    let descriptors = skd.descriptors();
+    for len in 0..LINE.len() {
+        let stream = says(port, &LINE[..len]);
+        if len % 2 == 0 {
+            stream.shutdown(Shutdown::Write).unwrap();
+            is_dropped(stream);
+        }
+    }
+    skd.waits_for_nth("info: deny ", LINE.len());
+    assert_eq!(skd.descriptors(), descriptors);
+    assert!(skd.status().starts_with("0 accepted 0 "));
+    skd.stop();
+}
+
+/// However they spend it; whoever else comes is served meanwhile.
+#[test]
+fn who_is_slow_has_the_time_out_for_all_of_the_header() {
+    let mut skd = echoing("--proxy-timeout 1");
+    let port = skd.port();
+    let begun = Instant::now();
+    let slow = [
+        b"".as_slice(),
+        b"PROXY TCP4 192.",
+        &v2(0x21, 0x11, V4)[..20],
+    ];
+    let slow = slow.map(|part| says(port, part));
+    let mut drips = says(port, b"PROXY UNKNOWN ");
+    drips
+        .set_read_timeout(Some(Duration::from_millis(50)))
+        .unwrap();
+    for _ in 0..20 {
+        assert_eq!(
+            and_hears(says(port, LINE), b"hello"),
+            "TCP 192.0.2.7 127.0.0.1\nhello"
+        );
+        let mut client = Client::of_tcp(tcp_from_loopback(2, port));
+        assert_eq!(client.hears_line(), "TCP 127.0.0.2 none");
+    }
+    // One byte each time that it hears nothing.
+    while drips.write_all(b"x").is_ok() {
+        let is_over = match drips.read(&mut [0]) {
+            Ok(len) => len == 0,
+            Err(error) => error.kind() != std::io::ErrorKind::WouldBlock,
+        };
+        if is_over {
+            break;
+        }
+    }
+    slow.into_iter().for_each(is_dropped);
+    assert!(begun.elapsed() >= Duration::from_millis(950));
+    for number in 1..=4 {
+        let line = skd.waits_for_nth("info: deny ", number);
+        assert!(line.ends_with(" no PROXY header in time"), "{line}");
+    }
+    skd.stop();
+}
+
+/// Those beyond are dropped; a place that becomes free is given to the next.
+#[test]
+fn at_most_1024_headers_are_waited_for() {
+    if !need::program("prlimit") {
+        return;
+    }
+    let mut skd = echoing("--proxy-timeout 600");
+    let port = skd.port();
+    let mut crowd = Command::new("prlimit")
+        .args([
+            "--nofile=1200:1200",
+            &probe(),
+            "crowd",
+            "1034",
+            &format!("127.0.0.1:{port}"),
+        ])
+        .stdin(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let line = skd.waits_for_nth("info: deny ", 10);
+    assert!(
+        line.ends_with(" too many PROXY headers to wait for"),
+        "{line}"
+    );
+    assert_eq!(skd.status(), "0 accepted 0 denied 10 failed 0");
+    // From elsewhere one is served as ever.
+    let mut client = Client::of_tcp(tcp_from_loopback(2, port));
+    assert_eq!(client.hears_line(), "TCP 127.0.0.2 none");
+    drop(crowd.stdin.take());
+    assert!(crowd.wait().unwrap().success());
+    skd.waits_for_nth("info: deny ", 1034);
+    assert_eq!(
+        and_hears(says(port, LINE), b"x"),
+        "TCP 192.0.2.7 127.0.0.1\nx"
+    );
+    skd.stop();
+}
+
+#[test]
+fn headers_that_are_waited_for_count_towards_the_limit() {
+    let mut skd = echoing("-c 2 --proxy-timeout 600");
+    let port = skd.port();
+    let [first, second] = [(); 2].map(|()| says(port, b""));
+    skd.status();
+    let third = says(port, LINE);
+    assert_eq!(skd.status(), "0/2 accepted 0 denied 0 failed 0");
+    drop(first);
+    assert_eq!(and_hears(third, b""), "TCP 192.0.2.7 127.0.0.1\n");
+    assert_eq!(and_hears(second, LINE), "TCP 192.0.2.7 127.0.0.1\n");
+    skd.is_alone();
+    skd.stop();
+}
+
+#[test]
+fn headers_that_are_waited_for_keep_nobody_from_ending() {
+    for options in ["", "--drain 600"] {
+        let mut skd = echoing(&format!("--proxy-timeout 600 {options}"));
+        let stream = says(skd.port(), b"PROXY ");
+        skd.status();
+        skd.signal(Signal::SIGTERM);
+        assert_eq!(skd.ends().code, 0, "{options}");
+        is_dropped(stream);
+    }
+}
