@@ -22,6 +22,7 @@ mod lending;
 mod limits;
 mod logfile;
 mod logger;
+mod lookups;
 mod making;
 mod manual;
 mod messages;
