@@ -7,7 +7,7 @@ use crate::serve::guest::Guest;
 use crate::sys::errno::Errno;
 use crate::sys::poll::Watch;
 use crate::sys::socket;
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap};
 use std::time::Instant;
 
 /// So many wait at once; what comes beyond them is dropped.
@@ -25,14 +25,16 @@ struct Pending {
     arrival: Arrival,
     /// What of the header has been taken from the connection.
     taken: Vec<u8>,
+    /// When it has had its time.
+    until: Instant,
 }
 
 /// All of them.
 #[derive(Default)]
 pub(crate) struct Pendings {
     all: HashMap<u64, Pending>,
-    /// When each has had its time, the first first; some are whole by then.
-    order: VecDeque<(Instant, u64)>,
+    /// When each has had its time, the first first.
+    order: BTreeSet<(Instant, u64)>,
     next: u32,
 }
 
@@ -75,7 +77,7 @@ impl Pendings {
 
     /// When the first has had its time.
     pub(crate) fn due(&self) -> Option<Instant> {
-        self.order.front().map(|(until, _)| *until)
+        self.order.first().map(|(until, _)| *until)
     }
 }
 
@@ -100,11 +102,12 @@ impl Server {
                     return true;
                 }
                 let until = Instant::now() + self.gate.proxy_timeout;
-                pendings.order.push_back((until, token));
+                pendings.order.insert((until, token));
                 let pending = Pending {
                     place,
                     arrival,
                     taken,
+                    until,
                 };
                 pendings.all.insert(token, pending);
             }
@@ -124,7 +127,13 @@ impl Server {
         }
         // It is closed, or goes to a child, and is nothing to wait for any more.
         let _ = self.poll.remove(&pending.arrival.conn);
-        let Pending { place, arrival, .. } = pending;
+        let Pending {
+            place,
+            arrival,
+            until,
+            ..
+        } = pending;
+        self.pendings.order.remove(&(until, token));
         match heard {
             Heard::Header(header) => {
                 // Whether there is a process: the warning has been told, and there is nobody to rest for.
@@ -137,21 +146,20 @@ impl Server {
 
     /// Drops those whose time is over.
     pub(super) fn end_pending(&mut self, now: Instant) {
-        self.drop_pending(|pendings| {
-            let (until, token) = pendings.order.front().copied()?;
-            let is_over = until <= now || !pendings.all.contains_key(&token);
-            is_over.then_some(token)
-        });
+        self.drop_pending(|until| until <= now);
     }
 
     /// Drops all of them, where nobody can wait any longer.
     pub(super) fn deny_pending(&mut self) {
-        self.drop_pending(|pendings| pendings.order.front().map(|(_, token)| *token));
+        self.drop_pending(|_| true);
     }
 
-    fn drop_pending(&mut self, next: impl Fn(&Pendings) -> Option<u64>) {
-        while let Some(token) = next(&self.pendings) {
-            self.pendings.order.pop_front();
+    /// Drops those who have had their time, the first first, as long as it is one that is meant.
+    fn drop_pending(&mut self, is_meant: impl Fn(Instant) -> bool) {
+        while let Some((until, token)) = self.pendings.order.first().copied()
+            && is_meant(until)
+        {
+            self.pendings.order.remove(&(until, token));
             if let Some(pending) = self.pendings.all.remove(&token) {
                 self.deny(pending.place, &pending.arrival.peer, || TOO_LATE.into());
             }

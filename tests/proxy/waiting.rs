@@ -2,6 +2,7 @@
 
 use super::{LINE, V4, and_hears, echoing, is_dropped, says, v2};
 use crate::kit::net::{Client, tcp_from_loopback};
+use crate::kit::skd::Skd;
 use crate::kit::{need, probe};
 use nix::sys::signal::Signal;
 use std::io::{Read, Write};
@@ -133,4 +134,33 @@ fn headers_that_are_waited_for_keep_nobody_from_ending() {
         assert_eq!(skd.ends().code, 0, "{options}");
         is_dropped(stream);
     }
+}
+
+/// Whoever was first and says nothing, those behind it leave nothing behind.
+#[test]
+fn headers_that_have_come_take_no_room_while_another_is_waited_for() {
+    const BATCH: usize = 200;
+    let words =
+        "-1 --proxy-from 127.0.0.1 --proxy-timeout 3600 --deny 192.0.2.7 -t 127.0.0.1:0 true";
+    let mut skd = Skd::new(words).spawn();
+    let port = skd.port();
+    let _silent = says(port, b"");
+    let mut memory = Vec::new();
+    for batch in 1..=60 {
+        let streams = [(); BATCH].map(|()| says(port, b"PROXY "));
+        // Each is waited for by now.
+        assert!(
+            skd.status()
+                .ends_with(&format!(" denied {} failed 0", (batch - 1) * BATCH))
+        );
+        for mut stream in streams {
+            stream.write_all(&LINE[6..]).unwrap();
+            is_dropped(stream);
+        }
+        let kb = skd.field("RssAnon").trim_end_matches(" kB").parse::<u64>();
+        memory.push(kb.unwrap());
+    }
+    let (early, late) = (memory[9], memory[59]);
+    assert!(late < early + 128, "{memory:?}");
+    skd.stop();
 }
