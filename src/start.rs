@@ -50,10 +50,10 @@ impl Start<'_> {
         let is_resumed = self.resumed.is_so();
         let drop = PrivilegeDrop::of(&run.daemon.privileges, self.environment, is_resumed)?;
         let gate = Gate::open(&run.admission)?;
-        // Where we know what the skd before us had, that is all of it.
-        let to_make = match self.resumed.state() {
-            None => Some(listen::prepare(run, &inherited)?),
-            Some(_) => None,
+        // What the skd before us had is all of it.
+        let to_make = match is_resumed {
+            false => Some(listen::prepare(run, &inherited)?),
+            true => None,
         };
         if run.check {
             return check(&run.service, &drop, self.environment);
@@ -111,7 +111,10 @@ impl Start<'_> {
         let may_have_strangers =
             state.map_or_else(process::may_have_strangers, |it| it.may_have_strangers);
         let words = words(run.daemon.log.as_ref(), &drop.ids, &resumed)?;
-        let null = null()?;
+        let is_daemon = run.daemon.background && !resumed.is_so();
+        // Inside the new root folder there may be none.
+        let needs_null = is_daemon || ready.is_some();
+        let null = needs_null.then(null).transpose()?;
         let prog = find_and_drop(&run.service, drop, environment)?;
         log.note(|| format!("found PROG at {}", prog.shown_path()));
         let journal = !run.service.stderr_to_client && words.are_inherited();
@@ -131,12 +134,11 @@ impl Start<'_> {
         };
         let mut server =
             Server::new(made).map_err(|errno| Fatal::unable("start serving", errno))?;
-        let is_daemon = run.daemon.background && !resumed.is_so();
         if !resumed.is_so() {
             print_ports(&listeners.ports)?;
         }
-        if is_daemon {
-            background::detach_standard(&null, true)?;
+        if let Some(null) = null.as_ref().filter(|_| is_daemon) {
+            background::detach_standard(null, true)?;
         }
         server.begin_log()?;
         match state {
@@ -144,7 +146,7 @@ impl Start<'_> {
             None => server.announce(),
         }
         let stores = run.daemon.fd_store || manager.stores;
-        server.tell_readiness(is_daemon, stores, ready);
+        server.tell_readiness(is_daemon, stores, ready.zip(null));
         caller.tell(0);
         server.run();
         Ok(0)
@@ -174,7 +176,7 @@ impl Start<'_> {
         }
         let environment = scrubbed(self.environment, Scrub::Connected, words.are_inherited());
         let before = words.begin()?;
-        tell(self.ready.take());
+        tell(self.ready.take(), &null);
         self.caller.tell_becoming();
         let fatal = serve::binder::become_prog(&prog, environment, listeners, service.pass);
         // What cannot be told there is told nowhere.
@@ -225,7 +227,7 @@ impl Start<'_> {
             let program = (prog.ready(environment), run.service.quoted_prog());
             let told = (log, words, notices);
             let mut supervisor = Supervisor::start(program, mask, told, pidfile)?;
-            supervisor.tell_readiness(run.daemon.background, ready);
+            supervisor.tell_readiness(run.daemon.background, ready.zip(Some(null)));
             caller.tell(0);
             supervisor.run();
             return Ok(0);
@@ -235,7 +237,7 @@ impl Start<'_> {
         }
         let stderr = words.begin()?;
         signal::restore_pipe().map_err(|errno| Fatal::unable("restore SIGPIPE", errno))?;
-        tell(ready);
+        tell(ready, &null);
         caller.tell_becoming();
         let fatal = prog.become_it(environment, &[]);
         signal::ignore_pipe();
@@ -283,6 +285,7 @@ impl Start<'_> {
             return check(&run.service, &drop, environment);
         }
         let mut words = Words::prepare(daemon.log.as_ref(), &drop.ids, true)?;
+        let null = null()?;
         let prog = find_and_drop(&run.service, &drop, environment)?;
         let journal = !run.service.stderr_to_client && words.are_inherited();
         let environment = scrubbed(environment, Scrub::Connected, journal);
@@ -290,7 +293,7 @@ impl Start<'_> {
         if !words.are_inherited() {
             self.log.redirect(false, Box::new(Stderr::new()));
         }
-        tell(self.ready.take());
+        tell(self.ready.take(), &null);
         let done = serve::connected::become_prog(
             &run.service,
             &prog,
@@ -341,7 +344,12 @@ fn pidfile(run: &Run, resumed: &Resumed) -> Result<Option<PidFile>, Fatal> {
         return pidfile.map_err(|errno| Fatal::unable("go on with the pid file", errno));
     }
     let path = run.daemon.pidfile.as_deref();
-    path.map(PidFile::make).transpose()
+    let made = path.map(PidFile::make).transpose();
+    match resumed {
+        // It may be that only the skd before us was allowed to.
+        Resumed::Blind => Ok(made.unwrap_or(None)),
+        Resumed::No | Resumed::With(_) => made,
+    }
 }
 
 /// The log; where there was an skd before us, it is on descriptor 2 already, and stays there whatever happens.
@@ -364,9 +372,9 @@ fn null() -> Result<OwnedFd, Fatal> {
 }
 
 /// Readiness, where PROG takes skd's place: what is left to be done is execve(2).
-fn tell(ready: Option<ReadyFd>) {
+fn tell(ready: Option<ReadyFd>, null: &OwnedFd) {
     // That nobody reads is no reason not to go on, and PROG's stderr is no place to say so.
-    let _ = ready.map(ReadyFd::tell);
+    let _ = ready.map(|ready| ready.tell(null));
 }
 
 /// PROG, looked up inside the chroot before privileges are dropped, so that a start that fails can still remove its files;

@@ -30,6 +30,8 @@ impl PrivilegeDrop {
     ) -> Result<Self, Fatal> {
         let mut root = privileges.chroot.clone();
         let ids = match &privileges.identity {
+            // They were given up by the skd before us; here their names may not be known.
+            _ if is_entered => Ids::default(),
             Identity::Unchanged => Ids::default(),
             Identity::Named { user, groups } => named(user.as_ref(), groups.as_deref())?,
             Identity::Environment => {

@@ -44,13 +44,13 @@ impl ReadyFd {
         self.fd.as_raw_fd()
     }
 
-    /// Writes a newline, and closes the descriptor: /dev/null takes a standard one's place.
+    /// Writes a newline, and closes the descriptor: `null`, which is /dev/null, takes a standard one's place.
     ///
     /// # Errors
     /// It could not be written: nobody reads, or nobody empties the pipe.
-    pub(crate) fn tell(self) -> Result<(), Errno> {
+    pub(crate) fn tell(self, null: &OwnedFd) -> Result<(), Errno> {
         if self.number < 3 {
-            fd::replace_standard(self.number, fd::null()?.as_fd())?;
+            fd::replace_standard(self.number, null.as_fd())?;
         }
         fd::write_at_once(&self.fd, b"\n")
     }

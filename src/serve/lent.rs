@@ -9,7 +9,7 @@ use crate::serve::listening::Way;
 use crate::serve::{REST, Server, facts, index};
 use crate::sys::errno::Errno;
 use crate::sys::fd;
-use crate::sys::poll::{Poll, Watch};
+use crate::sys::poll::{Poll, Watch, can_read};
 use crate::sys::queue::Queue;
 use crate::sys::spawn::Handing;
 use std::os::fd::AsFd;
@@ -254,8 +254,11 @@ impl Server {
         self.news.forget(&listening.listener);
         listening.program = None;
         let lent = &mut listening.lent;
+        let after = lent.queue.len(&listening.listener);
         let deed = match listening.was_executed {
-            true => lent.deed(lent.queue.len(&listening.listener)),
+            // Somebody waited, and nobody does any more.
+            true if after.is_none() && !can_read(&listening.listener) => Deed::Taken,
+            true => lent.deed(after),
             false => Deed::Nothing,
         };
         lent.doubts = if deed == Deed::Unknown {

@@ -52,6 +52,7 @@ use listening::{Listening, Way};
 use notices::Notices;
 use pending::Pendings;
 use std::num::NonZeroU32;
+use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 use stopping::{Idleness, Stopping};
@@ -213,17 +214,23 @@ impl Server {
 
     /// Everything is ready. `is_other` says that a manager knows another process, `stores` that it keeps the sockets that
     /// skd bound.
-    pub(crate) fn tell_readiness(&mut self, is_other: bool, stores: bool, ready: Option<ReadyFd>) {
+    pub(crate) fn tell_readiness(
+        &mut self,
+        is_other: bool,
+        stores: bool,
+        ready: Option<(ReadyFd, OwnedFd)>,
+    ) {
         if stores {
             let listeners = self.listeners.iter().enumerate();
-            let ours = listeners.filter(|(_, it)| it.listener.origin == Origin::Ours);
+            let ours =
+                listeners.filter(|(_, it)| it.listener.origin == Origin::Ours && !it.is_kept);
             self.notices.store(ours.map(|(place, _)| place));
         }
         let status = self.status();
         self.notices
             .ready(is_other.then(process::own_pid), Some(&status));
         self.notices.finish(&mut self.listeners);
-        if let Some(Err(errno)) = ready.map(ReadyFd::tell) {
+        if let Some(Err(errno)) = ready.map(|(ready, null)| ready.tell(&null)) {
             let text = format!("unable to tell of readiness: {errno}");
             self.warn(Trouble::Other, None, text);
         }

@@ -22,7 +22,11 @@ impl Server {
 
     /// HUP: opens the log again, and reads the rules again.
     fn reread(&mut self) {
-        self.notices.reloading();
+        // The last word to a manager is that we stop.
+        let tells = self.stopping.is_none();
+        if tells {
+            self.notices.reloading();
+        }
         match self.words.reopen() {
             Ok(()) => {
                 if !self.words.are_inherited() {
@@ -36,6 +40,8 @@ impl Server {
             }
         }
         self.reread_rules();
-        self.notices.reloaded();
+        if tells {
+            self.notices.reloaded();
+        }
     }
 }

@@ -82,5 +82,9 @@ impl RulesFile {
 }
 
 fn unreadable(name: &[u8], errno: Errno) -> String {
-    format!("unable to read the rules {}: {errno}", Quoted(name))
+    let reason = match errno {
+        Errno::INVALID => "a regular file is expected".into(),
+        other => other.to_string(),
+    };
+    format!("unable to read the rules {}: {reason}", Quoted(name))
 }

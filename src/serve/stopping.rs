@@ -80,7 +80,7 @@ impl Server {
         // They are no more than a backlog was.
         self.deny_pending();
         if self.stopping.is_some() {
-            return true;
+            return !with_children;
         }
         self.notices.stopping();
         self.notices.finish(&mut self.listeners);
@@ -101,7 +101,7 @@ impl Server {
 
     /// Whether there is nothing left to wait for; takes the next step where it is time.
     pub(super) fn is_over(&mut self, now: Instant) -> bool {
-        let is_busy = !self.is_quiet();
+        let is_busy = !self.is_quiet() || (self.stopping.is_none() && self.rests());
         let taken = self.accepted.saturating_add(self.denied);
         let Some(stopping) = &mut self.stopping else {
             let is_idle = self.idleness.is_long(&self.lifetime, is_busy, taken, now);
@@ -160,6 +160,11 @@ impl Server {
         self.children.count() == 0 && self.pendings.count() == 0 && self.farewells.is_empty()
     }
 
+    /// Whether a listener is left alone for a while, where somebody waits.
+    fn rests(&self) -> bool {
+        self.listeners.iter().any(|it| it.rests_until.is_some())
+    }
+
     /// Nobody new comes in through a listener that skd made and that nobody keeps; any other is left alone.
     fn shut_door(&mut self, place: usize) {
         self.remove_file(place);
@@ -200,6 +205,7 @@ impl Server {
     /// The end: what is left to be told and removed.
     pub(super) fn end(mut self) {
         self.notices.finish(&mut []);
+        self.upgrade.give_up();
         if let Some(Err(errno)) = self.pidfile.take().map(|pidfile| pidfile.remove()) {
             let text = format!("unable to remove the pid file: {errno}");
             self.log.tell(&Event::Loss(text), Instant::now());

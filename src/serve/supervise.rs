@@ -14,6 +14,7 @@ use crate::sys::program::Program;
 use crate::sys::signal::{self, Taken};
 use crate::sys::spawn::Spawner;
 use crate::sys::stderr::Stderr;
+use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
@@ -133,10 +134,10 @@ impl Supervisor {
     }
 
     /// The program runs, and so does skd; `is_other` says that a manager knows another process.
-    pub(crate) fn tell_readiness(&mut self, is_other: bool, ready: Option<ReadyFd>) {
+    pub(crate) fn tell_readiness(&mut self, is_other: bool, ready: Option<(ReadyFd, OwnedFd)>) {
         self.notices.ready(is_other.then(process::own_pid), None);
         self.notices.finish(&mut []);
-        if let Some(Err(errno)) = ready.map(ReadyFd::tell) {
+        if let Some(Err(errno)) = ready.map(|(ready, null)| ready.tell(&null)) {
             self.warn(format!("unable to tell of readiness: {errno}"));
         }
     }

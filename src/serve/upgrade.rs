@@ -111,7 +111,14 @@ impl Upgrade {
     pub(crate) fn catch_up(&mut self, now: Instant) {
         if let Some(asked) = self.asked.as_mut().filter(|asked| asked.until <= now) {
             asked.is_late = true;
-            process::send(asked.pid, process::KILL);
+            process::send_group(asked.pid, process::KILL);
+        }
+    }
+
+    /// Nobody is to outlive skd who holds its sockets.
+    pub(crate) fn give_up(&mut self) {
+        if let Some(asked) = self.asked.take() {
+            process::send_group(asked.pid, process::KILL);
         }
     }
 }
@@ -139,6 +146,8 @@ impl Server {
                 });
             }
             Ok(Side::Child) => {
+                // What it starts itself ends with it.
+                let _ = fork::new_session();
                 self.become_successor(true);
                 fork::leave(127)
             }
@@ -185,6 +194,7 @@ impl Server {
         self.hear_reaper();
         // What a child that is on its way has to report would be lost.
         self.spawner.settle(SETTLING);
+        self.hear_news();
         let reason = self.become_successor(false);
         self.stay(&reason);
     }
@@ -209,7 +219,6 @@ impl Server {
         let Some(prog) = self.upgrade.call.again(check) else {
             return Errno::NOT_FOUND.to_string();
         };
-        self.hear_news();
         let environment = self.upgrade.call.environment.clone();
         let failed = self.hand_over(|more| prog.become_it(environment, more));
         failed.map_or_else(|errno| errno.to_string(), |fatal| fatal.text)

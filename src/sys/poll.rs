@@ -88,6 +88,15 @@ pub(crate) fn can_wait_for(fd: impl AsFd) -> bool {
     poll.is_ok_and(|poll| poll.add(fd, 0, Watch::Alone).is_ok())
 }
 
+/// poll(2): whether there is something to read, or to accept, now.
+pub(crate) fn can_read(fd: impl AsFd) -> bool {
+    let mut asked = [PollFd::new(fd.as_fd(), PollFlags::POLLIN)];
+    let found = poll(&mut asked, PollTimeout::ZERO);
+    let [asked] = asked;
+    let has_come = |flags: PollFlags| flags.contains(PollFlags::POLLIN);
+    found.is_ok() && asked.revents().is_some_and(has_come)
+}
+
 /// poll(2): until `readable` has something to read or has ended, `writable` (if any) takes something, or `at_most` has
 /// passed.
 pub(crate) fn wait_readable(

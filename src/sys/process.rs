@@ -68,6 +68,12 @@ pub(crate) fn send(pid: i32, signal: i32) {
     unsafe { libc::kill(pid, signal) };
 }
 
+/// The same to a child and all that it has started, if it leads a process group; or to the child alone, before it does.
+pub(crate) fn send_group(pid: i32, signal: i32) {
+    send(-pid, signal);
+    send(pid, signal);
+}
+
 /// kill(2) with signal 0: whether there is a process of this number.
 pub(crate) fn is_alive(pid: i32) -> bool {
     // SAFETY: the call takes no pointer.
