@@ -288,6 +288,8 @@ fn one_that_stays_is_cut_off_in_time_and_not_before() {
     let mut heard = String::new();
     stream.read_to_string(&mut heard).unwrap();
     assert_eq!(heard, MESSAGE);
+    // The end that it has read is not yet the end of the connection.
+    assert_eq!(skd.descriptors(), descriptors + 1);
     let cut = eventually("its end", || stream.write_all(b"still here\n").err());
     let kinds = [ErrorKind::BrokenPipe, ErrorKind::ConnectionReset];
     assert!(kinds.contains(&cut.kind()), "{cut}");

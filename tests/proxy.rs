@@ -5,7 +5,7 @@ mod waiting;
 
 use crate::kit::net::{Client, tcp_from_loopback};
 use crate::kit::skd::{Running, Skd};
-use crate::kit::{Folder, reporting, told};
+use crate::kit::{Folder, eventually, reporting, told};
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
 
@@ -55,6 +55,13 @@ fn and_hears(mut stream: TcpStream, bytes: &[u8]) -> String {
     Client::of_tcp(stream).hears_rest()
 }
 
+/// Waits until skd has `count` connections more than `before` descriptors: their headers are waited for then.
+fn waits_for_headers(skd: &Running, before: usize, count: usize) {
+    eventually("headers that are waited for", || {
+        (skd.descriptors() >= before + count).then_some(())
+    });
+}
+
 /// It is ended without a word; what it has said may be unread.
 fn is_dropped(mut stream: TcpStream) {
     let mut heard = Vec::new();
@@ -84,11 +91,12 @@ fn a_header_torn_at_any_byte_is_taken_whole_and_nothing_behind_it() {
     let port = skd.port();
     let expected = |said: &str| said.to_owned() + std::str::from_utf8(PAYLOAD).unwrap();
     for (header, said) in table {
+        skd.is_alone();
+        let before = skd.descriptors();
         let parts = (0..=header.len()).map(|len| header.split_at(len));
         let torn = parts.map(|(part, rest)| (says(port, part), rest));
         let torn: Vec<_> = torn.collect();
-        // Every first part has been looked at by now.
-        skd.status();
+        waits_for_headers(&skd, before, header.len());
         for (stream, rest) in torn {
             let heard = and_hears(stream, &[rest, PAYLOAD].concat());
             assert_eq!(heard, expected(said), "{}", rest.escape_ascii());

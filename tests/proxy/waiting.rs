@@ -1,6 +1,6 @@
 //! PROXY headers that are waited for: how long, how many, and what that costs the others.
 
-use super::{LINE, V4, and_hears, echoing, is_dropped, says, v2};
+use super::{LINE, V4, and_hears, echoing, is_dropped, says, v2, waits_for_headers};
 use crate::kit::net::{Client, tcp_from_loopback};
 use crate::kit::skd::Skd;
 use crate::kit::{need, probe};
@@ -113,9 +113,12 @@ fn at_most_1024_headers_are_waited_for() {
 fn headers_that_are_waited_for_count_towards_the_limit() {
     let mut skd = echoing("-c 2 --proxy-timeout 600");
     let port = skd.port();
+    let before = skd.descriptors();
     let [first, second] = [(); 2].map(|()| says(port, b""));
-    skd.status();
+    waits_for_headers(&skd, before, 2);
     let third = says(port, LINE);
+    // By the second answer whoever had come at the first would have been taken.
+    skd.status();
     assert_eq!(skd.status(), "0/2 accepted 0 denied 0 failed 0");
     drop(first);
     assert_eq!(and_hears(third, b""), "TCP 192.0.2.7 127.0.0.1\n");
@@ -124,12 +127,24 @@ fn headers_that_are_waited_for_count_towards_the_limit() {
     skd.stop();
 }
 
+/// Somebody is there until then.
+#[test]
+fn while_a_header_is_waited_for_skd_is_not_idle() {
+    let mut skd = echoing("--idle-exit 1 --proxy-timeout 3");
+    let stream = says(skd.port(), b"PROXY ");
+    let line = skd.waits_for("info: deny ");
+    assert!(line.ends_with(" no PROXY header in time"), "{line}");
+    is_dropped(stream);
+    assert_eq!(skd.ends().code, 0);
+}
+
 #[test]
 fn headers_that_are_waited_for_keep_nobody_from_ending() {
     for options in ["", "--drain 600"] {
         let mut skd = echoing(&format!("--proxy-timeout 600 {options}"));
-        let stream = says(skd.port(), b"PROXY ");
-        skd.status();
+        let (port, before) = (skd.port(), skd.descriptors());
+        let stream = says(port, b"PROXY ");
+        waits_for_headers(&skd, before, 1);
         skd.signal(Signal::SIGTERM);
         assert_eq!(skd.ends().code, 0, "{options}");
         is_dropped(stream);
@@ -144,15 +159,13 @@ fn headers_that_have_come_take_no_room_while_another_is_waited_for() {
         "-1 --proxy-from 127.0.0.1 --proxy-timeout 3600 --deny 192.0.2.7 -t 127.0.0.1:0 true";
     let mut skd = Skd::new(words).spawn();
     let port = skd.port();
+    let before = skd.descriptors();
     let _silent = says(port, b"");
+    waits_for_headers(&skd, before, 1);
     let mut memory = Vec::new();
-    for batch in 1..=60 {
+    for _ in 0..60 {
         let streams = [(); BATCH].map(|()| says(port, b"PROXY "));
-        // Each is waited for by now.
-        assert!(
-            skd.status()
-                .ends_with(&format!(" denied {} failed 0", (batch - 1) * BATCH))
-        );
+        waits_for_headers(&skd, before + 1, BATCH);
         for mut stream in streams {
             stream.write_all(&LINE[6..]).unwrap();
             is_dropped(stream);
