@@ -65,7 +65,13 @@ impl Prog {
     /// # Errors
     /// It returns only on failure: 111.
     pub(crate) fn become_it(&self, environment: Vec<(OsString, OsString)>, more: &[u8]) -> Fatal {
-        let mut variables = plan::assignments(environment);
+        let names = || {
+            more.split(|byte| *byte == 0)
+                .filter_map(|it| it.split(|byte| *byte == b'=').next())
+        };
+        let is_kept = |name: &OsString| !names().any(|other| other == name.as_bytes());
+        let kept = environment.into_iter().filter(|(name, _)| is_kept(name));
+        let mut variables = plan::assignments(kept.collect());
         variables.extend(
             more.split(|byte| *byte == 0)
                 .filter(|text| !text.is_empty())

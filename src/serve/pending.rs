@@ -2,8 +2,8 @@
 
 use crate::admit::proxy::{self, HEADER_BYTES, Header, Reading};
 use crate::listen::accept::Arrival;
-use crate::serve::Server;
 use crate::serve::guest::Guest;
+use crate::serve::{PATIENCE, Server};
 use crate::sys::errno::Errno;
 use crate::sys::poll::Watch;
 use crate::sys::socket;
@@ -117,6 +117,10 @@ impl Server {
 
     /// One of them has something to say.
     pub(super) fn hear_header(&mut self, token: u64) {
+        // It is told of again as long as it is ready.
+        if !self.spawner.has_vacancy(PATIENCE) {
+            return;
+        }
         let Some(mut pending) = self.pendings.all.remove(&token) else {
             return;
         };
