@@ -17,7 +17,7 @@ use crate::model::service::{Mode, Run, Service};
 use crate::report::log::Log;
 use crate::serve;
 use crate::serve::gate::Gate;
-use crate::serve::notices::Notices;
+use crate::serve::notices::{Jail, Notices};
 use crate::serve::supervise::Supervisor;
 use crate::serve::upgrade::Call;
 use crate::serve::{Made, Server};
@@ -107,7 +107,8 @@ impl Start<'_> {
         } = self;
         let state = resumed.state();
         let manager = Manager::of(environment, process::own_pid());
-        let notices = Notices::new(&manager);
+        let jail = Jail::of(drop.has_jail, resumed.is_so());
+        let notices = Notices::new(&manager, jail, state.and_then(|state| state.notify));
         let may_have_strangers =
             state.map_or_else(process::may_have_strangers, |it| it.may_have_strangers);
         let words = words(run.daemon.log.as_ref(), &drop.ids, &resumed)?;
@@ -204,7 +205,8 @@ impl Start<'_> {
         if let Some(code) = background(&run, caller)? {
             return Ok(code);
         }
-        let notices = Notices::new(&Manager::of(environment, process::own_pid()));
+        let manager = Manager::of(environment, process::own_pid());
+        let notices = Notices::new(&manager, Jail::of(drop.has_jail, false), None);
         let mask = kernel::blocked();
         if run.daemon.supervise {
             signal::block(signal::SUPERVISING)

@@ -246,19 +246,28 @@ fn a_message_is_one_packet_on_a_seqpacket_socket() {
     skd.stop();
 }
 
-/// More than the kernel takes at once: the rest is sent as the client reads, whether that has said its last word or not.
-#[test]
-fn a_long_message_arrives_whole_too() {
+/// A start at whose limit a message is said that is longer than what the kernel takes at once, in a network of its own;
+/// and the message.
+pub(crate) fn with_long_message(folder: &Folder) -> Option<(Skd, String)> {
     if !need::own_network() {
-        return;
+        return None;
     }
-    let folder = Folder::new();
     let small = "for kind in rmem wmem; do echo 4096 4096 4096 >/proc/sys/net/ipv4/tcp_$kind; done\nexec \"$@\"";
-    let network = net::own_network(&folder, &[]);
+    let network = net::own_network(folder, &[]);
     let network = format!("{network} {}", folder.script("small", small));
     let message = "we are full ".repeat(10_000);
     let skd = Skd::with_words("-v -1 -c 1 -t 127.0.0.1:0 -r".split(' ')).under(&network);
     let skd = skd.word(&message).word(crate::kit::probe()).word("hold");
+    Some((skd, message))
+}
+
+/// The rest is sent as the client reads, whether that has said its last word or not.
+#[test]
+fn a_long_message_arrives_whole_too() {
+    let folder = Folder::new();
+    let Some((skd, message)) = with_long_message(&folder) else {
+        return;
+    };
     let mut skd = skd.start();
     let (port, pid) = (skd.port(), skd.pid().to_string());
     let _first = held(net::inside(&pid, || tcp_from_loopback(1, port)));

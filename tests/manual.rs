@@ -231,7 +231,6 @@ serve/pending.rs MOST | 1024 | At most 1024 connections wait for the rest of a P
 serve/farewell.rs MOST | 64 | At most 64 are seen off so at once
 serve/farewell.rs PATIENCE | s 5 | has not closed the connection after 5 s
 serve/rulesfile.rs LOOK_EVERY | s 1 | at most once a second, and at HUP
-serve/upgrade.rs DECIDING | s 10 | but not longer than 10 s
 launch/lookup.rs NAME_BYTES | 255 | at most 255 bytes; others count as none.
 launch/lookup.rs NAME_BYTES | 255 | 255 bytes of the user are taken
 launch/lookup.rs ANSWER_BYTES | 1000 | 1000 bytes are read

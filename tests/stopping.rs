@@ -1,14 +1,15 @@
 //! The end: with children that are waited for, and by itself when nobody comes.
 
+mod idle;
+
 use crate::kit::net::{Client, is_refused, tcp_listener, udp};
 use crate::kit::skd::{Running, Skd, field};
 use crate::kit::{Folder, eventually, fails, probe};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use std::net::{SocketAddr, TcpStream};
-use std::os::unix::net::UnixStream;
+use std::net::TcpStream;
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 /// skd that holds each connection until its client leaves.
 fn holding(words: &str) -> Running {
@@ -154,91 +155,6 @@ fn while_it_drains_skd_does_not_look_at_a_socket_of_others() {
     assert_eq!(skd.status(), "1 accepted 1 denied 0 failed 0");
     client.hears_all();
     assert_eq!(skd.ends().code, 0);
-}
-
-#[test]
-fn when_nobody_comes_skd_ends_and_leaves_nothing_behind() {
-    let folder = Folder::new();
-    let (path, pidfile) = (folder.path("served"), folder.path("pid"));
-    let words = format!("-v --idle-exit 1 -P {pidfile} -l {path} -t 127.0.0.1:0 -u 127.0.0.1:0");
-    let mut skd = holding(&words);
-    let port = skd.port();
-    // Its end begins the time anew.
-    let (client, _) = held(port);
-    client.hears_all();
-    let left = Instant::now();
-    let outcome = skd.ends();
-    assert!(left.elapsed() >= Duration::from_millis(900));
-    assert_eq!(outcome.code, 0);
-    assert!(!Path::new(&path).exists() && !Path::new(&pidfile).exists());
-    is_refused(port);
-}
-
-#[test]
-fn while_a_child_lives_skd_does() {
-    let mut busy = holding("-v --idle-exit 1 -t 127.0.0.1:0");
-    let (client, _) = held(busy.port());
-    // Two such times pass.
-    for _ in 0..2 {
-        assert_eq!(holding("-v --idle-exit 1 -t 127.0.0.1:0").ends().code, 0);
-    }
-    assert_eq!(busy.status(), "1 accepted 1 denied 0 failed 0");
-    client.hears_all();
-    assert_eq!(busy.ends().code, 0);
-}
-
-/// Who connects to a socket of others when skd is gone waits for the next skd.
-#[test]
-fn who_comes_to_an_adopted_socket_too_late_is_served_by_the_next() {
-    let (listener, port) = tcp_listener();
-    let start = |words: &str| {
-        Skd::new(words)
-            .descriptor(0, listener.try_clone().unwrap())
-            .start()
-    };
-    assert_eq!(start("-v --idle-exit 1 -0 cat").ends().code, 0);
-    let mut waiting = Client::tcp(port);
-    let skd = start("-v -0 cat");
-    waiting.says("x").hears("x");
-    skd.stop();
-}
-
-/// Clients come all around the moment at which skd ends: each is served or refused, none is taken and dropped.
-#[test]
-fn nobody_is_lost_at_the_moment_of_the_end() {
-    let folder = Folder::new();
-    let clients: Vec<_> = (0..12u64)
-        .map(|number| {
-            let path = folder.path(&number.to_string());
-            let mut skd = Skd::new(&format!(
-                "-v -c 1 --idle-exit 1 -t 127.0.0.1:0 -l {path} head -c 1"
-            ))
-            .start();
-            let address = SocketAddr::from(([127, 0, 0, 1], skd.port()));
-            let begun = Instant::now();
-            std::thread::spawn(move || {
-                let moment = Duration::from_micros(999_000 + 300 * number);
-                std::thread::sleep(moment.saturating_sub(begun.elapsed()));
-                let mut served = Vec::new();
-                for _ in 0..8 {
-                    let patience = Duration::from_millis(300);
-                    served
-                        .extend(TcpStream::connect_timeout(&address, patience).map(Client::of_tcp));
-                    served.extend(UnixStream::connect(&path).map(Client::of_unix));
-                }
-                for client in &mut served {
-                    client.says("x");
-                }
-                for client in &mut served {
-                    client.hears("x");
-                }
-                assert_eq!(skd.ends().code, 0);
-            })
-        })
-        .collect();
-    clients
-        .into_iter()
-        .for_each(|client| client.join().unwrap());
 }
 
 /// As the first process of a pid namespace skd has orphans to reap; its end ends all that is left there.

@@ -1,5 +1,7 @@
 //! USR2: another binary takes skd's place, and nobody notices.
 
+mod undecided;
+
 use crate::kit::daemon::Daemon;
 use crate::kit::net::{Client, asks, echoes, tcp_listener, udp};
 use crate::kit::skd::{BINARY, Outcome, Running, Skd};
@@ -284,9 +286,13 @@ fn a_binary_that_does_not_agree_leaves_everything_as_it_is() {
             "#!/bin/sh\n[ \"$1\" = --check ] && [ \"$2\" = -v ] && exit 3\nexit 0",
             "--check exits 3",
         ),
-        ("#!/bin/sh\nkill -SEGV $$", "--check is ended by signal 11"),
+        (
+            "#!/bin/sh\nkill -SEGV $$",
+            "--check is ended by signal SEGV",
+        ),
         ("#!/bin/sh\nexec sleep 1000", "--check took longer than 2 s"),
-        ("\x7fELF junk", "it cannot be executed"),
+        ("\x7fELF junk", "Exec format error"),
+        ("#!/bin/sh\nexit 127", "--check exits 127"),
         ("", "No such file or directory"),
     ];
     for (number, (text, reason)) in (1..).zip(wrong) {
@@ -501,7 +507,7 @@ fn memory(text: &str) -> OwnedFd {
 #[test]
 fn a_state_that_cannot_be_read_costs_no_socket() {
     let warning = "skd: warning: the state of the skd before cannot be read, counting from zero";
-    for text in ["skd-state 2\nend\n", "", "junk"] {
+    for text in ["skd-state 1\nend\n", "", "junk"] {
         let (listener, port) = tcp_listener();
         let words = "-v -B --adopt stdin --ready-fd 77 cat";
         let skd = Skd::new(words)
@@ -513,6 +519,22 @@ fn a_state_that_cannot_be_read_costs_no_socket() {
         skd.waits_for("info: end ");
         assert_eq!(skd.status(), "0 accepted 1 denied 0 failed 0");
         skd.stop();
+    }
+}
+
+/// Nor does it leave the file of a socket that was skd's own; that of another stays.
+#[test]
+fn a_state_that_cannot_be_read_leaves_no_socket_file_behind() {
+    for (name, is_own) in [("skd-own", true), ("skd", false), ("else", false)] {
+        let folder = Folder::new();
+        let path = folder.path("served");
+        let listener = std::os::unix::net::UnixListener::bind(&path).unwrap();
+        let skd = Skd::new("-v cat").listen_fds(vec![listener.into()]);
+        let skd = skd.descriptor(9, memory("junk")).env("SKD_STATE", "9");
+        let skd = skd.env("LISTEN_FDNAMES", name).start();
+        Client::unix(&path).says("x").hears("x");
+        skd.stop();
+        assert_eq!(!Path::new(&path).exists(), is_own, "{name}");
     }
 }
 

@@ -82,9 +82,9 @@ impl Bucket {
         taken.is_some()
     }
 
-    /// Takes the next token that comes, for a connection that was taken out of a backlog when there was one.
-    pub(crate) fn owe(&mut self, now: Instant) {
-        self.full_at = self.pace.spent(self.full_at, self.pace.moment(now));
+    /// Gives back a token that was taken, for a connection that was not let in, or not yet.
+    pub(crate) fn give_back(&mut self) {
+        self.full_at = self.full_at.saturating_sub(self.pace.price);
     }
 
     /// Until when there is no token; `None` if there is one now.
@@ -194,6 +194,22 @@ mod tests {
         let late = start + Duration::from_secs(1_000_000_000);
         let tried = [(); 5].map(|()| bucket.take(late));
         assert_eq!(tried, [true, true, true, false, false]);
+    }
+
+    #[test]
+    fn a_token_given_back_is_as_if_never_taken() {
+        let start = Instant::now();
+        let mut bucket = Bucket::new(rate(2, 10), start);
+        assert!(bucket.take(start) && bucket.take(start));
+        bucket.give_back();
+        assert_eq!(bucket.empty_until(start), None);
+        assert!(bucket.take(start) && !bucket.take(start));
+        // Much later it holds no more than two, whatever is given back.
+        let late = start + Duration::from_secs(60);
+        bucket.give_back();
+        bucket.give_back();
+        let tried = [(); 3].map(|()| bucket.take(late));
+        assert_eq!(tried, [true, true, false]);
     }
 
     #[test]

@@ -16,6 +16,8 @@ pub(crate) struct PrivilegeDrop {
     chdir: Option<CString>,
     umask: Option<u32>,
     no_new_privs: bool,
+    /// A root folder of its own is to be entered, or has been.
+    pub(crate) has_jail: bool,
 }
 
 impl PrivilegeDrop {
@@ -28,18 +30,19 @@ impl PrivilegeDrop {
         environment: &[(OsString, OsString)],
         is_entered: bool,
     ) -> Result<Self, Fatal> {
-        let mut root = privileges.chroot.clone();
+        let root = match &privileges.identity {
+            Identity::Environment => {
+                let root = var(environment, "ROOT").filter(|root| !root.is_empty());
+                root.map(OsStr::to_owned)
+            }
+            Identity::Unchanged | Identity::Named { .. } => privileges.chroot.clone(),
+        };
         let ids = match &privileges.identity {
             // They were given up by the skd before us; here their names may not be known.
             _ if is_entered => Ids::default(),
             Identity::Unchanged => Ids::default(),
             Identity::Named { user, groups } => named(user.as_ref(), groups.as_deref())?,
-            Identity::Environment => {
-                root = var(environment, "ROOT")
-                    .filter(|root| !root.is_empty())
-                    .map(OsStr::to_owned);
-                from_environment(environment)?
-            }
+            Identity::Environment => from_environment(environment)?,
         };
         let path = |path: &Option<OsString>| {
             path.as_ref()
@@ -51,6 +54,7 @@ impl PrivilegeDrop {
             chdir: path(&privileges.chdir),
             umask: privileges.umask,
             no_new_privs: privileges.no_new_privs,
+            has_jail: root.is_some(),
         };
         if is_entered {
             (it.chroot, it.chdir, it.umask) = (None, None, None);

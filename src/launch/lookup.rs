@@ -113,8 +113,9 @@ fn host_name(name: &[u8]) -> Option<Vec<u8>> {
     let name = name.strip_suffix(b".").unwrap_or(name);
     let fits = |byte: &u8| byte.is_ascii_alphanumeric() || b"-_.".contains(byte);
     let is_name = name.iter().all(fits) && (1..=NAME_BYTES).contains(&name.len());
-    let is_address = || name.split(|byte| *byte == b'.').all(is_number);
-    (is_name && !is_address()).then(|| name.to_vec())
+    let labels = || name.split(|byte| *byte == b'.');
+    let is_whole = is_name && labels().all(|label| !label.is_empty());
+    (is_whole && !labels().all(is_number)).then(|| name.to_vec())
 }
 
 /// Whether inet_aton(3) reads it as a part of an address: decimal, octal or hexadecimal.

@@ -30,6 +30,23 @@ pub(crate) enum Local {
 }
 
 impl Arrival {
+    /// A connection that was accepted before.
+    ///
+    /// # Errors
+    /// It is none, or the other end has reset it.
+    pub(crate) fn of(conn: OwnedFd) -> Result<Self, Errno> {
+        let remote = place_of(&socket::peer_address(&conn)?).ok_or(Errno::FAMILY_NOT_SUPPORTED)?;
+        let local = socket::local_address(&conn)
+            .ok()
+            .and_then(|local| place_of(&local));
+        Ok(Self {
+            peer: peer_of(&remote, &conn),
+            conn,
+            remote,
+            local: local.map_or(Local::Unknown, Local::Own),
+        })
+    }
+
     /// Sets a TCP connection as `-n` and `--keepalive` ask for.
     ///
     /// # Errors

@@ -309,23 +309,16 @@ pub(crate) fn place_of(address: &SockAddr) -> Option<Place> {
 }
 
 fn connection(socket: OwnedFd, style: Style) -> Result<Connection, Useless> {
-    let unconnected = || Useless::Socket("a stream socket that neither listens nor is connected");
-    let remote = socket::peer_address(&socket).map_err(|_| unconnected())?;
-    let remote = place_of(&remote).ok_or_else(unconnected)?;
-    let local = socket::local_address(&socket)
-        .ok()
-        .and_then(|local| place_of(&local));
-    let peer = peer_of(&remote, &socket);
-    let label = Label::new(style, local.as_ref().unwrap_or(&Place::Unix(None)));
-    let local = local.map_or(Local::Unknown, Local::Own);
+    let unconnected = |_| Useless::Socket("a stream socket that neither listens nor is connected");
+    let arrival = Arrival::of(socket).map_err(unconnected)?;
+    let nowhere = Place::Unix(None);
+    let local = match &arrival.local {
+        Local::Own(local) => local,
+        Local::OfListener | Local::Unknown => &nowhere,
+    };
     Ok(Connection {
-        label,
-        arrival: Arrival {
-            conn: socket,
-            local,
-            remote,
-            peer,
-        },
+        label: Label::new(style, local),
+        arrival,
     })
 }
 

@@ -17,7 +17,7 @@ use crate::listen::accept::Arrival;
 use crate::listen::inherit::Receiver;
 use crate::model::address::{Label, Place, Style};
 use crate::model::error::Fatal;
-use crate::model::manager::STORED_AS;
+use crate::model::manager::{OWN, STORED_AS};
 use crate::model::service::Run;
 use crate::model::state::State;
 use crate::sys::datagram::PeekOptions;
@@ -65,9 +65,21 @@ impl Listener {
             Origin::Ours => OsStr::new(inherit::UNNAMED),
         }
     }
-}
 
-impl Listener {
+    /// The same for an skd that takes our place; `is_kept` says that a manager keeps it.
+    pub(crate) fn name_for_successor(&self, is_kept: bool) -> &OsStr {
+        match &self.origin {
+            Origin::Adopted { name } => name,
+            Origin::Ours if is_kept => OsStr::new(STORED_AS),
+            Origin::Ours => OsStr::new(OWN),
+        }
+    }
+
+    /// Whether somebody else made it, and not an skd before us for whom a manager has kept it.
+    pub(crate) fn is_of_others(&self) -> bool {
+        self.origin != Origin::Ours && self.name() != STORED_AS
+    }
+
     /// Whether its connections are of TCP, or of MPTCP.
     fn is_tcp(&self) -> bool {
         self.style == Style::Stream && self.place.inet_port().is_some()
@@ -125,8 +137,12 @@ pub(crate) fn adopt(run: &Run, environment: &[(OsString, OsString)]) -> Result<A
     let (mut inherited, ready) = adopt::take(&takings, (ready, &kept), &mut warnings)?;
     // With `--check` nothing is ours: what is dropped at the end must not be removed.
     let state = resumed.state().filter(|_| !run.check);
-    if let (Inherited::Listeners(listeners), Some(state)) = (&mut inherited, state) {
-        resume::restore(listeners, state)?;
+    match (&mut inherited, state) {
+        (Inherited::Listeners(listeners), Some(state)) => resume::restore(listeners, state)?,
+        (Inherited::Listeners(listeners), None) if resumed.is_so() && !run.check => {
+            resume::recognise(listeners);
+        }
+        _ => {}
     }
     Ok(Adopted {
         inherited,

@@ -2,6 +2,7 @@
 
 use crate::listen::{Listener, Origin, SocketFile};
 use crate::model::error::Fatal;
+use crate::model::manager::OWN;
 use crate::model::number;
 use crate::model::state::{self, State};
 use crate::sys::errno::Errno;
@@ -15,7 +16,7 @@ pub(crate) enum Resumed {
     No,
     /// There was, and its sockets are ours; what it knew cannot be read.
     Blind,
-    With(State),
+    With(Box<State>),
 }
 
 impl Resumed {
@@ -48,7 +49,7 @@ pub(crate) fn read(environment: &[(OsString, OsString)], own_pid: i32) -> Resume
     let text = handover::read_text(descriptor);
     let state = text.ok().and_then(|text| State::decode(&text));
     match state.filter(|state| is_whole(state, own_pid, count)) {
-        Some(state) => Resumed::With(state),
+        Some(state) => Resumed::With(Box::new(state)),
         None => Resumed::Blind,
     }
 }
@@ -86,4 +87,12 @@ pub(crate) fn restore(listeners: &mut [Listener], state: &State) -> Result<(), F
     pairs
         .try_for_each(|(listener, kept)| restore(listener, kept))
         .map_err(|errno| Fatal::unable("go on with the sockets", errno))
+}
+
+/// The same where all that is known is what LISTEN_FDNAMES calls each.
+pub(crate) fn recognise(listeners: &mut [Listener]) {
+    for listener in listeners.iter_mut().filter(|it| it.name() == OWN) {
+        listener.origin = Origin::Ours;
+        listener.file = SocketFile::of(listener);
+    }
 }

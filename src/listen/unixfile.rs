@@ -1,12 +1,13 @@
 //! The files of unix sockets: what may be replaced, and what is removed at the end.
 
-use crate::model::address::{Style, UnixName};
+use crate::listen::Listener;
+use crate::model::address::{Place, Style, UnixName};
 use crate::model::state::Held;
 use crate::sys::errno::Errno;
 use crate::sys::handover::Keeper;
 use crate::sys::path::{Entry, Found, Identity};
 use crate::sys::sockaddr::SockAddr;
-use crate::sys::{process, socket};
+use crate::sys::{fd, process, sockdiag, socket};
 use std::os::fd::{AsFd, OwnedFd};
 
 /// A socket file that skd made. It is removed when this is dropped, so that a start that fails leaves nothing behind.
@@ -41,6 +42,26 @@ impl SocketFile {
         Ok(Self {
             entry: Entry::resume(at.folder, &at.name)?,
             identity: *identity,
+            is_removed: false,
+        })
+    }
+
+    /// The file that a socket was bound to, if it is still at its path.
+    pub(crate) fn of(listener: &Listener) -> Option<Self> {
+        let Place::Unix(Some(UnixName::Path(path))) = &listener.place else {
+            return None;
+        };
+        let (_, inode) = fd::identity(listener).ok()?;
+        let bound = sockdiag::unix_file(u32::try_from(inode).ok()?).ok()?;
+        let entry = Entry::open(path).ok()?;
+        let Found::Socket(held) = entry.look().ok()? else {
+            return None;
+        };
+        let identity = held.identity();
+        // The kernel tells the low half of the number.
+        (identity.1 & u64::from(u32::MAX) == u64::from(bound)).then_some(Self {
+            entry,
+            identity,
             is_removed: false,
         })
     }

@@ -8,6 +8,10 @@ use std::time::Duration;
 /// The name under which the manager keeps the sockets that skd bound, and by which it passes them on.
 pub(crate) const STORED_AS: &str = "skd";
 
+/// By which name a socket that skd bound, and that nobody keeps, goes to an skd that takes its place. It tells one that
+/// cannot read the state of the one before.
+pub(crate) const OWN: &str = "skd-own";
+
 /// What the variables of sd_notify(3), sd_watchdog_enabled(3) and systemd.exec(5) say.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub(crate) struct Manager {

@@ -14,7 +14,8 @@ impl Display for End {
     }
 }
 
-struct How(Ended);
+/// `exit 0`, `signal KILL`
+pub(crate) struct How(pub(crate) Ended);
 
 impl Display for How {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -1,6 +1,6 @@
 //! The log: events as lines, as many as the level asks for.
 
-use crate::model::event::Event;
+use crate::model::event::{Event, Trouble};
 use crate::model::service::Level;
 use crate::report::line::{self, Class, Text};
 use crate::report::repeats::Repeats;
@@ -54,8 +54,12 @@ impl Log {
         }
         let text = Text(event).to_string();
         if let Event::Warning(warning) = event {
-            let listener = warning.listener.map(ToString::to_string);
-            if !self.repeats.is_told(warning.kind, listener, &text, now) {
+            let about = match warning.kind {
+                // There are many of them, and nothing but their text tells one from another.
+                Trouble::Other => Some(text.clone()),
+                _ => warning.listener.map(ToString::to_string),
+            };
+            if !self.repeats.is_told(warning.kind, about, &text, now) {
                 return;
             }
         }

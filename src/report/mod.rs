@@ -1,7 +1,7 @@
 //! From an event to whoever reads of it: the log, the service manager.
 #![forbid(unsafe_code)]
 
-mod ending;
+pub(crate) mod ending;
 pub(crate) mod line;
 pub(crate) mod log;
 pub(crate) mod notify;

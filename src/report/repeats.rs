@@ -9,7 +9,7 @@ const SPAN: Duration = Duration::from_secs(60);
 /// So many different warnings are kept apart; what comes beyond them shares one entry.
 const ENTRIES: usize = 256;
 
-/// What makes two warnings equal: the trouble, and the listener's name.
+/// What makes two warnings equal: the trouble, and what it is about, which is the listener's name or a text.
 type Key = (Trouble, Option<String>);
 
 #[derive(Debug)]
@@ -31,11 +31,11 @@ impl Repeats {
     pub(crate) fn is_told(
         &mut self,
         trouble: Trouble,
-        listener: Option<String>,
+        about: Option<String>,
         text: &str,
         now: Instant,
     ) -> bool {
-        let mut key = (trouble, listener);
+        let mut key = (trouble, about);
         if self.0.len() >= ENTRIES && self.0.iter().all(|entry| entry.key != key) {
             key = (Trouble::Other, None);
         }

@@ -60,7 +60,11 @@ fn server(socket: OwnedFd, place: Place) -> Server {
         log: Log::new(Level::Warning, false, Box::new(Stderr::new())),
         words: crate::daemon::words::Words::Inherited,
         pidfile: None,
-        notices: super::notices::Notices::new(&crate::model::manager::Manager::default()),
+        notices: super::notices::Notices::new(
+            &crate::model::manager::Manager::default(),
+            super::notices::Jail::None,
+            None,
+        ),
         lifetime: crate::model::service::Lifetime::default(),
         call: super::upgrade::Call::default(),
         may_have_strangers: false,

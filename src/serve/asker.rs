@@ -9,12 +9,15 @@ use crate::listen::accept::Local;
 use crate::model::address::Place;
 use crate::model::event::Trouble;
 use crate::model::peer::PeerFacts;
-use crate::serve::children::{Child, Stage};
+use crate::model::state::Stage;
+use crate::report::ending::How;
+use crate::serve::children::{Child, how_of};
 use crate::serve::gate::Lookups;
 use crate::serve::guest::Guest;
 use crate::serve::{Server, VERDICTS};
 use crate::sys::errno::Errno;
 use crate::sys::fork::{self, Side};
+use crate::sys::handover::Keeper;
 use crate::sys::poll::Watch;
 use crate::sys::process::Status;
 use crate::sys::{fd, limits, process, signal, socket};
@@ -43,9 +46,10 @@ enum Verdict<'a> {
 }
 
 impl Verdicts {
-    /// Whether anything was ever looked up.
-    pub(crate) fn are_used(&self) -> bool {
-        self.0.is_some()
+    /// What a new skd in our place needs in order to hear them.
+    pub(super) fn keep(&self, keeper: &mut Keeper) -> Result<Option<(i32, i32)>, Errno> {
+        let keep = |ends: &Ends| Ok((keeper.keep(&ends.ours)?, keeper.keep(&ends.theirs)?));
+        self.0.as_ref().map(keep).transpose()
     }
 }
 
@@ -69,7 +73,7 @@ impl<'a> Verdict<'a> {
             Self::Failed(errno) => format!("{pid} failed {}", errno.0),
         };
         text.truncate(text.floor_char_boundary(VERDICT_BYTES));
-        // An skd that does not hear it any more has another in its place, which knows us as a child.
+        // If nobody hears it any more we end as any child does.
         let _ = socket::send_whole(to, text.as_bytes());
     }
 }
@@ -103,11 +107,20 @@ impl Server {
     }
 
     fn open_verdicts(&mut self) -> Result<(), Errno> {
-        if self.verdicts.0.is_none() {
-            let (ours, theirs) = socket::pair()?;
-            self.poll.add(&ours, VERDICTS, Watch::Alone)?;
-            self.verdicts.0 = Some(Ends { ours, theirs });
+        match &self.verdicts.0 {
+            Some(_) => Ok(()),
+            None => self.hear_on(socket::pair()?),
         }
+    }
+
+    /// Those of the skd before us.
+    pub(super) fn resume_verdicts(&mut self, (ours, theirs): (i32, i32)) -> Result<(), Errno> {
+        self.hear_on((fd::resume(ours)?, fd::resume(theirs)?))
+    }
+
+    fn hear_on(&mut self, (ours, theirs): (OwnedFd, OwnedFd)) -> Result<(), Errno> {
+        self.poll.add(&ours, VERDICTS, Watch::Alone)?;
+        self.verdicts.0 = Some(Ends { ours, theirs });
         Ok(())
     }
 
@@ -144,6 +157,7 @@ impl Server {
                 Verdict::Allowed.tell(theirs);
                 let restored = self.upgrade.files().map_or(Ok(()), limits::set_files);
                 let errno = restored
+                    .and_then(|()| signal::reset_all())
                     .err()
                     .unwrap_or_else(|| self.program.execute(&more));
                 Verdict::Failed(errno).tell(theirs);
@@ -196,13 +210,15 @@ impl Server {
 
     /// Whether a child that has ended was ever PROG, as far as anybody was told; what it has not told itself is told here.
     pub(super) fn has_started(&mut self, place: usize, child: &Child, status: Status) -> bool {
-        if child.stage == Stage::Asking {
+        if let (Stage::Asking, Some(peer), true) =
+            (child.stage, &child.peer, self.stopping.is_some())
+        {
+            // Whoever ended it, it is not for want of anything.
+            self.deny(place, peer, || "stopping".into());
+        } else if child.stage == Stage::Asking {
             self.accepted = self.accepted.saturating_add(1);
             self.failed = self.failed.saturating_add(1);
-            let how = match status {
-                Status::Exit(code) => format!("exit {code}"),
-                Status::Signal(number) => format!("signal {number}"),
-            };
+            let how = How(how_of(status));
             let text = format!("{how} while names were looked up, closing the connection");
             self.warn(Trouble::Execute, Some(place), text);
         }
@@ -222,7 +238,10 @@ fn take_over(
     for number in 0..if stderr { 3 } else { 2 } {
         fd::replace_standard(number, conn)?;
     }
-    signal::reset_all()
+    signal::reset_all()?;
+    // A name server that goes away is no end of ours.
+    signal::ignore_pipe();
+    Ok(())
 }
 
 /// Looks up what is asked for, adds it and the rule's variables to `more`, and returns why the peer is denied, if it is.

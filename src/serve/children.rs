@@ -2,6 +2,7 @@
 
 use crate::model::event::{Ended, Event, Trouble};
 use crate::model::peer::{Peer, Source};
+use crate::model::state::Stage;
 use crate::serve::Server;
 use crate::serve::listening::Way;
 use crate::sys::errno::Errno;
@@ -20,17 +21,6 @@ pub(crate) struct Child {
     pub(crate) source: Source,
     pub(crate) stage: Stage,
     pub(crate) since: Instant,
-}
-
-/// How far a child has come.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) enum Stage {
-    /// It is PROG, or on its way.
-    Running,
-    /// Names are being looked up for it, and by them it may still be denied.
-    Asking,
-    /// It was denied, or could not become PROG, and is about to end.
-    Denied,
 }
 
 /// Children by pid; only those that skd started itself, whoever else it may have to reap.
@@ -68,6 +58,14 @@ impl Children {
 
     pub(crate) fn pids(&self) -> impl Iterator<Item = i32> + '_ {
         self.0.keys().copied()
+    }
+}
+
+/// How a process ended, for the log.
+pub(super) fn how_of(status: process::Status) -> Ended {
+    match status {
+        process::Status::Exit(code) => Ended::Exit(code),
+        process::Status::Signal(number) => Ended::Signal(number),
     }
 }
 
@@ -134,10 +132,7 @@ impl Server {
         let Some(listener) = self.labels.get(place) else {
             return;
         };
-        let how = match status {
-            process::Status::Exit(code) => Ended::Exit(code),
-            process::Status::Signal(number) => Ended::Signal(number),
-        };
+        let how = how_of(status);
         let lasted = now.saturating_duration_since(child.since);
         let event = match &child.peer {
             Some(peer) => Event::End {

@@ -23,7 +23,7 @@ use std::time::Instant;
 /// child has them, and PROG takes skd's place.
 ///
 /// # Errors
-/// 111. Without one it returns only where the connection is denied.
+/// 111. Without one it returns only where the connection is denied. Asked to end before that, skd exits 0.
 pub(crate) fn become_prog(
     service: &Service,
     prog: &Prog,
@@ -32,6 +32,7 @@ pub(crate) fn become_prog(
     gate: &Gate,
     log: &mut Log,
 ) -> Result<(), Fatal> {
+    signal::exit_when_asked().map_err(|errno| Fatal::unable("take signals", errno))?;
     let Connection { arrival, label } = connection;
     let mut more = Vec::new();
     let (peer, admitted) = match introduced(arrival, gate) {

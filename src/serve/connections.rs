@@ -6,8 +6,9 @@ use crate::listen::Origin;
 use crate::listen::accept::{self, Arrival, Taken};
 use crate::model::event::{Event, Trouble};
 use crate::model::peer::{Peer, Source};
+use crate::model::state::Stage;
 use crate::serve::asker::pairs;
-use crate::serve::children::{Child, Stage};
+use crate::serve::children::Child;
 use crate::serve::guest::{Guest, Who};
 use crate::serve::{BATCH, PATIENCE, REST, Server, index};
 use crate::sys::errno::Errno;
@@ -38,7 +39,7 @@ impl Server {
                     }
                 }
                 Taken::Gone(errno) => lasting = Some(errno).filter(|errno| errno.may_be_for_good()),
-                Taken::Nothing => return,
+                Taken::Nothing => return self.has_taken_all(place),
                 Taken::Trouble(errno) => {
                     self.warn(Trouble::Accept, Some(place), errno.to_string());
                     return self.rest(place, REST);
@@ -48,6 +49,13 @@ impl Server {
         if let Some(errno) = lasting {
             self.warn(Trouble::Accept, Some(place), errno.to_string());
             self.rest(place, REST);
+        }
+    }
+
+    /// Nobody waits. Behind a door that is shut for good nobody ever will, and epoll would tell of it again and again.
+    fn has_taken_all(&mut self, place: usize) {
+        if let Some(listening) = self.listeners.get_mut(place) {
+            listening.is_left |= listening.is_shut;
         }
     }
 
@@ -76,6 +84,7 @@ impl Server {
         let until = self.gate.shut_until(Instant::now());
         if let (Some(until), Some(listening)) = (until, self.listeners.get_mut(place)) {
             listening.rests_until = Some(until);
+            listening.waits_for_token = true;
         }
         until.is_some()
     }

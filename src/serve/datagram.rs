@@ -4,9 +4,11 @@ use crate::listen::accept::{self, Waiting};
 use crate::model::address::Place;
 use crate::model::event::{Event, Trouble};
 use crate::model::peer::Source;
-use crate::serve::children::{Child, Stage};
+use crate::model::state::Stage;
+use crate::serve::children::Child;
 use crate::serve::guard::Step;
 use crate::serve::{REST, Server, facts, index};
+use crate::sys::errno::Errno;
 use crate::sys::spawn::Handing;
 use crate::sys::{datagram, fd};
 use std::os::fd::AsFd;
@@ -123,8 +125,10 @@ impl Server {
         let discarded = match &listening.listener.place {
             Place::Unix(_) => {
                 listening.rests_until = Some(Instant::now() + REST);
-                fd::duplicate(&listening.listener).map(|socket| {
-                    std::thread::spawn(move || datagram::discard(socket));
+                fd::duplicate(&listening.listener).and_then(|socket| {
+                    let thread = std::thread::Builder::new();
+                    let spawned = thread.spawn(move || datagram::discard(socket));
+                    spawned.map(drop).map_err(|error| Errno::of(&error))
                 })
             }
             Place::Inet(_) | Place::Vsock { .. } | Place::Readable { .. } => {

@@ -1,8 +1,11 @@
 //! Those who are kept out by a limit, while they hear why: nothing waits for them, and no reset takes the message away.
 
+use crate::model::state::Farewell as Kept;
+use crate::serve::succession::Now;
 use crate::sys::errno::Errno;
+use crate::sys::handover::Keeper;
 use crate::sys::poll::{Poll, Watch};
-use crate::sys::socket;
+use crate::sys::{fd, socket};
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
@@ -40,15 +43,57 @@ impl Farewells {
         if self.all.len() >= MOST {
             return;
         }
-        self.next = self.next.wrapping_add(1) % TOKENS;
-        let mut farewell = Farewell {
-            token: TOKENS + self.next,
-            conn,
-            message,
-            sent: 0,
-            is_heard_out: false,
-            until: Instant::now() + PATIENCE,
+        let token = self.token();
+        self.go(
+            poll,
+            Farewell {
+                token,
+                conn,
+                message,
+                sent: 0,
+                is_heard_out: false,
+                until: Instant::now() + PATIENCE,
+            },
+        );
+    }
+
+    /// What a new skd in our place needs in order to go on.
+    pub(super) fn keep(&self, now: &Now, keeper: &mut Keeper) -> Result<Vec<Kept>, Errno> {
+        let keep = |it: &Farewell| {
+            Ok(Kept {
+                conn: keeper.keep(&it.conn)?,
+                sent: it.sent,
+                until: now.number_of(it.until),
+            })
         };
+        self.all.iter().map(keep).collect()
+    }
+
+    /// Goes on with one of the skd before us.
+    pub(super) fn resume(&mut self, poll: &Poll, kept: &Kept, message: Rc<[u8]>, until: Instant) {
+        let Ok(conn) = fd::resume(kept.conn) else {
+            return;
+        };
+        let token = self.token();
+        self.go(
+            poll,
+            Farewell {
+                token,
+                conn,
+                message,
+                sent: kept.sent,
+                is_heard_out: false,
+                until,
+            },
+        );
+    }
+
+    fn token(&mut self) -> u64 {
+        self.next = self.next.wrapping_add(1) % TOKENS;
+        TOKENS + self.next
+    }
+
+    fn go(&mut self, poll: &Poll, mut farewell: Farewell) {
         if farewell.talk().is_err() {
             return;
         }
@@ -75,7 +120,8 @@ impl Farewells {
             watch.is_some()
         });
         if !goes_on {
-            self.all.remove(place);
+            let gone = self.all.remove(place);
+            gone.leave(poll);
         }
     }
 
@@ -85,8 +131,9 @@ impl Farewells {
     }
 
     /// Closes those who have had their time.
-    pub(crate) fn catch_up(&mut self, now: Instant) {
-        self.all.retain(|farewell| farewell.until > now);
+    pub(crate) fn catch_up(&mut self, poll: &Poll, now: Instant) {
+        let late = self.all.extract_if(.., |farewell| farewell.until <= now);
+        late.for_each(|farewell| farewell.leave(poll));
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -113,6 +160,11 @@ impl Farewell {
         }
         self.is_heard_out = self.is_heard_out || !socket::hear_out(&self.conn);
         Ok(())
+    }
+
+    /// Closes it. A child on its way may have a copy, for which it would stay polled.
+    fn leave(self, poll: &Poll) {
+        let _ = poll.remove(&self.conn);
     }
 
     fn has_said_all(&self) -> bool {

@@ -87,9 +87,19 @@ impl Gate {
         self.refusal.is_some()
     }
 
+    /// And what.
+    pub(crate) fn refusal(&self) -> Option<Rc<[u8]>> {
+        self.refusal.clone()
+    }
+
     /// Until when nobody is let in; `None` if somebody is now.
     pub(crate) fn shut_until(&self, now: Instant) -> Option<Instant> {
         self.rate.as_ref()?.empty_until(now)
+    }
+
+    /// Takes a token for a connection; there is one, since the backlog is left alone otherwise.
+    pub(super) fn take_token(&mut self, now: Instant) {
+        let _ = self.rate.as_mut().map(|bucket| bucket.take(now));
     }
 
     pub(crate) fn policy(&self) -> &Policy {
@@ -171,14 +181,23 @@ impl Server {
             self.refuse(place, guest, || format!("--rate-per-source {rate}"));
             return true;
         }
-        if let Some(bucket) = &mut self.gate.rate
-            && !bucket.take(now)
-        {
-            bucket.owe(now);
-        }
+        self.gate.take_token(now);
         match self.gate.lookups.are_asked_of(&peer) {
             true => self.launch_asker(place, guest, number, policy),
             false => self.launch(place, guest, number, verdict.variables),
+        }
+    }
+
+    /// Gives a token back that was taken for a connection that has not been let in, or is to be judged now.
+    pub(super) fn give_token_back(&mut self) {
+        let Some(bucket) = &mut self.gate.rate else {
+            return;
+        };
+        bucket.give_back();
+        for listening in &mut self.listeners {
+            if std::mem::take(&mut listening.waits_for_token) {
+                listening.rests_until = None;
+            }
         }
     }
 
@@ -202,7 +221,7 @@ impl Server {
     /// Somebody is kept out by a limit, and hears the message of `-r`, if there is one.
     fn refuse(&mut self, place: usize, guest: Guest, reason: impl FnOnce() -> String) {
         self.deny(place, &guest.arrival.peer, reason);
-        if let Some(message) = self.gate.refusal.clone() {
+        if let Some(message) = self.gate.refusal() {
             self.farewells
                 .begin(&self.poll, guest.arrival.conn, message);
         }

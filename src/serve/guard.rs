@@ -75,6 +75,16 @@ impl Guard {
             .map(|pause| now + pause);
     }
 
+    /// The stamp of the datagram, and how often a program was started for it, for another skd to go on with.
+    pub(crate) fn unread(&self) -> (Option<Duration>, u32) {
+        (self.stamp, self.starts)
+    }
+
+    /// The same as another skd knew it.
+    pub(crate) fn resume(&mut self, (stamp, starts): (Option<Duration>, u32)) {
+        (self.stamp, self.starts) = (stamp, starts);
+    }
+
     /// How often a program was started for it.
     pub(crate) fn starts(&self) -> u32 {
         self.starts

@@ -3,7 +3,8 @@
 use crate::listen::Listener;
 use crate::model::event::{Event, Trouble};
 use crate::model::peer::Source;
-use crate::serve::children::{Child, Stage};
+use crate::model::state::Stage;
+use crate::serve::children::Child;
 use crate::serve::guard::{Guard, Step};
 use crate::serve::listening::Way;
 use crate::serve::{REST, Server, facts, index};

@@ -5,8 +5,8 @@ use crate::model::address::Style;
 use crate::serve::guard::Guard;
 use crate::serve::lent::Lent;
 use crate::sys::errno::Errno;
-use crate::sys::fd;
 use crate::sys::poll::{Poll, Watch};
+use crate::sys::{fd, sockdiag};
 use std::time::Instant;
 
 /// What skd does when a listener is ready.
@@ -26,6 +26,8 @@ pub(crate) struct Listening {
     pub(crate) way: Way,
     /// Not looked at before this.
     pub(crate) rests_until: Option<Instant>,
+    /// That is because `--rate` has no token.
+    pub(crate) waits_for_token: bool,
     /// The program that has the listener now; until it ends nobody else looks at it.
     pub(crate) program: Option<i32>,
     pub(crate) guard: Guard,
@@ -37,6 +39,8 @@ pub(crate) struct Listening {
     pub(crate) lent: Lent,
     /// Somebody keeps the socket when skd ends.
     pub(crate) is_kept: bool,
+    /// Nobody can connect any more; who has is served.
+    pub(crate) is_shut: bool,
     /// It is not served any more.
     pub(crate) is_left: bool,
     is_polled: bool,
@@ -64,14 +68,24 @@ impl Listening {
             listener,
             way,
             rests_until: None,
+            waits_for_token: false,
             program: None,
             guard: Guard::default(),
             woken_for_nothing: 0,
             was_executed: true,
             is_kept: false,
+            is_shut: false,
             is_left: false,
             is_polled: false,
         })
+    }
+
+    /// Whether somebody is about to connect who is not in the backlog yet, as far as the kernel tells.
+    pub(crate) fn has_handshakes(&self) -> bool {
+        let listener = &self.listener;
+        let is_asked = self.way == Way::Accept && listener.style == Style::Stream && !self.is_left;
+        let port = listener.place.inet_port().filter(|_| is_asked);
+        port.is_some_and(|port| sockdiag::has_handshakes(listener, port).unwrap_or(false))
     }
 
     pub(crate) fn is_polled(&self) -> bool {
@@ -111,6 +125,7 @@ impl Listening {
     ) -> Result<(), Errno> {
         if self.rests_until.is_some_and(|until| until <= now) {
             self.rests_until = None;
+            self.waits_for_token = false;
         }
         let is_free = self.rests_until.is_none() && self.program.is_none();
         let is_served = is_free && !is_full && !self.is_left;

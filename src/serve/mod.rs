@@ -22,6 +22,7 @@ mod pending;
 mod requests;
 mod rulesfile;
 mod stopping;
+mod succession;
 pub(crate) mod supervise;
 pub(crate) mod upgrade;
 
@@ -291,7 +292,7 @@ impl Server {
             }
             self.warn(Trouble::Other, None, text);
         }
-        self.farewells.catch_up(now);
+        self.farewells.catch_up(&self.poll, now);
         self.end_pending(now);
         let status = self.status();
         self.notices
@@ -355,7 +356,7 @@ impl Server {
     fn is_full_to_come(&self) -> bool {
         let all = self.children.count().saturating_add(self.pendings.count());
         let is_full = |max: NonZeroU32| all >= max.get() && !self.gate.has_refusal();
-        self.upgrade.is_granted() || self.service.max_connections.is_some_and(is_full)
+        self.service.max_connections.is_some_and(is_full)
     }
 
     fn count(&self) -> Count {

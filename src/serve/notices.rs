@@ -10,6 +10,7 @@ use crate::report::notify;
 use crate::serve::listening::Listening;
 use crate::sys::clock;
 use crate::sys::errno::Errno;
+use crate::sys::handover::Keeper;
 use crate::sys::notifysocket::NotifySocket;
 use std::collections::VecDeque;
 use std::os::fd::AsFd;
@@ -21,6 +22,26 @@ const STATUS_EVERY: Duration = Duration::from_secs(1);
 const RETRY: Duration = Duration::from_millis(100);
 /// And how often in a row, before that is given up.
 const TRIES: u32 = 100;
+
+/// Where paths lead to.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Jail {
+    None,
+    /// Another root folder is about to be entered.
+    Outside,
+    /// It has been, by the skd before us: a path may lead to what somebody in there has made.
+    Inside,
+}
+
+impl Jail {
+    pub(crate) fn of(is_asked_for: bool, is_entered: bool) -> Self {
+        match (is_asked_for, is_entered) {
+            (false, _) => Self::None,
+            (true, false) => Self::Outside,
+            (true, true) => Self::Inside,
+        }
+    }
+}
 
 /// A message that is not to be lost.
 struct Owed {
@@ -45,10 +66,20 @@ pub(crate) struct Notices {
 }
 
 impl Notices {
-    /// To be called before any chroot, in which the manager's socket could not be found.
-    pub(crate) fn new(manager: &Manager) -> Self {
-        let socket = manager.sun_path.as_ref();
-        let socket = socket.and_then(|sun_path| NotifySocket::new(sun_path).ok());
+    /// To be called before any chroot, in which the manager's socket could not be found. `jail` says whether there is or
+    /// will be one, and `kept` which socket the skd before us had.
+    pub(crate) fn new(manager: &Manager, jail: Jail, kept: Option<i32>) -> Self {
+        let socket = manager.sun_path.as_ref().and_then(|sun_path| {
+            let is_abstract = sun_path.first() == Some(&0);
+            let may_connect = is_abstract || jail != Jail::Inside;
+            let may_connect_again = is_abstract || jail == Jail::None;
+            match kept {
+                Some(number) => NotifySocket::resume(number, sun_path, may_connect_again),
+                None if may_connect => NotifySocket::new(sun_path, may_connect_again),
+                None => return None,
+            }
+            .ok()
+        });
         // A third, so that half of the time has not passed even if a turn of the loop takes long.
         let alive_every = manager.watchdog.filter(|_| socket.is_some());
         Self {
@@ -62,6 +93,12 @@ impl Notices {
             retry_at: None,
             tries: 0,
         }
+    }
+
+    /// What a new skd in our place needs in order to be heard, where it might not reach the manager by name.
+    pub(super) fn keep(&self, keeper: &mut Keeper) -> Result<Option<i32>, Errno> {
+        let socket = self.socket.as_ref();
+        socket.map(|socket| keeper.keep(socket)).transpose()
     }
 
     /// skd serves. `main_pid` is for a manager that knows another process; signs of life begin.

@@ -2,11 +2,14 @@
 
 use crate::admit::proxy::{self, HEADER_BYTES, Header, Reading};
 use crate::listen::accept::Arrival;
+use crate::model::state::Pending as Kept;
 use crate::serve::guest::Guest;
-use crate::serve::{PATIENCE, Server};
+use crate::serve::succession::Now;
+use crate::serve::{PATIENCE, Server, index};
 use crate::sys::errno::Errno;
+use crate::sys::handover::Keeper;
 use crate::sys::poll::Watch;
-use crate::sys::socket;
+use crate::sys::{fd, socket};
 use std::collections::{BTreeSet, HashMap};
 use std::time::Instant;
 
@@ -18,6 +21,7 @@ pub(super) const LAST_TOKEN: u64 = TOKENS + u32::MAX as u64;
 
 /// Why those are denied who have not said in time who they are.
 pub(crate) const TOO_LATE: &str = "no PROXY header in time";
+const GONE: &str = "gone before the PROXY header";
 
 /// One of them.
 struct Pending {
@@ -55,7 +59,7 @@ pub(crate) fn hear(arrival: &Arrival, taken: &mut Vec<u8>) -> Heard {
         Ok(0) => return Heard::Wrong("the end before the PROXY header"),
         Ok(len) => bytes.get(..len).unwrap_or_default(),
         Err(Errno::AGAIN) => return Heard::More,
-        Err(_) => return Heard::Wrong("gone before the PROXY header"),
+        Err(_) => return Heard::Wrong(GONE),
     };
     taken.extend_from_slice(peeked);
     let (len, heard) = match proxy::read(taken) {
@@ -63,14 +67,32 @@ pub(crate) fn hear(arrival: &Arrival, taken: &mut Vec<u8>) -> Heard {
         Reading::More { .. } => (taken.len(), Heard::More),
         Reading::Wrong(why) => return Heard::Wrong(why),
     };
+    if taken.len() > len && socket::keeps_records(&arrival.conn) {
+        // What follows it in its record would be lost.
+        return Heard::Wrong("more than the PROXY header in one record");
+    }
     taken.truncate(len);
     match socket::take(&arrival.conn, len - before) {
         Ok(()) => heard,
-        Err(_) => Heard::Wrong("gone before the PROXY header"),
+        Err(_) => Heard::Wrong(GONE),
     }
 }
 
 impl Pendings {
+    /// What a new skd in our place needs in order to go on waiting.
+    pub(super) fn keep(&self, now: &Now, keeper: &mut Keeper) -> Result<Vec<Kept>, Errno> {
+        let keep = |it: &Pending| {
+            Ok(Kept {
+                conn: keeper.keep(&it.arrival.conn)?,
+                listener: index(it.place),
+                until: now.number_of(it.until),
+                taken: it.taken.clone(),
+                peer: it.arrival.peer,
+            })
+        };
+        self.all.values().map(keep).collect()
+    }
+
     pub(crate) fn count(&self) -> u32 {
         u32::try_from(self.all.len()).unwrap_or(u32::MAX)
     }
@@ -94,25 +116,45 @@ impl Server {
                 });
             }
             Heard::More => {
-                let pendings = &mut self.pendings;
-                pendings.next = pendings.next.wrapping_add(1);
-                let token = TOKENS + u64::from(pendings.next);
-                if let Err(errno) = self.poll.add(&arrival.conn, token, Watch::Alone) {
-                    self.deny(place, &arrival.peer, || errno.to_string());
-                    return true;
-                }
                 let until = Instant::now() + self.gate.proxy_timeout;
-                pendings.order.insert((until, token));
-                let pending = Pending {
+                self.wait_for_header(Pending {
                     place,
                     arrival,
                     taken,
                     until,
-                };
-                pendings.all.insert(token, pending);
+                });
             }
         }
         true
+    }
+
+    fn wait_for_header(&mut self, pending: Pending) {
+        let pendings = &mut self.pendings;
+        pendings.next = pendings.next.wrapping_add(1);
+        let token = TOKENS + u64::from(pendings.next);
+        let Pending { place, arrival, .. } = &pending;
+        if let Err(errno) = self.poll.add(&arrival.conn, token, Watch::Alone) {
+            return self.deny(*place, &arrival.peer, || errno.to_string());
+        }
+        // So that no more come than may be let in.
+        self.gate.take_token(Instant::now());
+        pendings.order.insert((pending.until, token));
+        pendings.all.insert(token, pending);
+    }
+
+    /// Goes on with one that the skd before us has waited for.
+    pub(super) fn resume_pending(&mut self, kept: &Kept, until: Instant) {
+        let place = kept.listener as usize;
+        match fd::resume(kept.conn).and_then(Arrival::of) {
+            Ok(arrival) => self.wait_for_header(Pending {
+                place,
+                arrival,
+                taken: kept.taken.clone(),
+                until,
+            }),
+            // Nobody's address is known whose connection has been reset.
+            Err(_) => self.deny(place, &kept.peer, || GONE.into()),
+        }
     }
 
     /// One of them has something to say.
@@ -138,6 +180,7 @@ impl Server {
             ..
         } = pending;
         self.pendings.order.remove(&(until, token));
+        self.give_token_back();
         match heard {
             Heard::Header(header) => {
                 // Whether there is a process: the warning has been told, and there is nobody to rest for.
@@ -150,22 +193,25 @@ impl Server {
 
     /// Drops those whose time is over.
     pub(super) fn end_pending(&mut self, now: Instant) {
-        self.drop_pending(|until| until <= now);
+        self.drop_pending(TOO_LATE, |until| until <= now);
     }
 
     /// Drops all of them, where nobody can wait any longer.
     pub(super) fn deny_pending(&mut self) {
-        self.drop_pending(|_| true);
+        self.drop_pending("stopping", |_| true);
     }
 
     /// Drops those who have had their time, the first first, as long as it is one that is meant.
-    fn drop_pending(&mut self, is_meant: impl Fn(Instant) -> bool) {
+    fn drop_pending(&mut self, reason: &str, is_meant: impl Fn(Instant) -> bool) {
         while let Some((until, token)) = self.pendings.order.first().copied()
             && is_meant(until)
         {
             self.pendings.order.remove(&(until, token));
             if let Some(pending) = self.pendings.all.remove(&token) {
-                self.deny(pending.place, &pending.arrival.peer, || TOO_LATE.into());
+                // A child on its way may have a copy, for which it would stay polled.
+                let _ = self.poll.remove(&pending.arrival.conn);
+                self.give_token_back();
+                self.deny(pending.place, &pending.arrival.peer, || reason.into());
             }
         }
     }

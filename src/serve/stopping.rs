@@ -1,19 +1,25 @@
 //! From the wish to end to the end: nobody new is served, files are removed, children are waited for if that is wanted.
 
 use crate::listen::{Origin, SocketFile};
+use crate::model::address::Place;
 use crate::model::event::Event;
 use crate::model::service::Lifetime;
 use crate::serve::Server;
-use crate::serve::listening::Way;
+use crate::serve::listening::{Listening, Way};
 use crate::sys::{deaf, process};
 use std::time::{Duration, Instant};
 
 /// How long children have after TERM, and then after KILL.
 const GRACE: Duration = Duration::from_secs(5);
 
+/// How soon it is looked again whether somebody is still about to connect.
+const LOOK: Duration = Duration::from_millis(50);
+
 /// What has been done to the children that are left.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum Step {
+    /// For those only who still hear why they are not let in.
+    Farewells,
     Waiting,
     Terminated,
     Killed,
@@ -25,11 +31,13 @@ pub(crate) struct Stopping {
     step: Step,
     /// When the next step is taken; never where they have all the time they want.
     next_at: Option<Instant>,
+    /// When to look again whether somebody is still about to connect.
+    look_at: Option<Instant>,
 }
 
 impl Stopping {
     pub(crate) fn due(&self) -> Option<Instant> {
-        self.next_at
+        self.next_at.into_iter().chain(self.look_at).min()
     }
 }
 
@@ -85,37 +93,42 @@ impl Server {
         self.notices.stopping();
         self.notices.finish(&mut self.listeners);
         self.close_listeners();
-        let Some(drain) = self.lifetime.drain else {
-            return true;
-        };
-        self.wait_for_children(Some(Instant::now() + drain));
+        match self.lifetime.drain {
+            Some(drain) => self.wait(Step::Waiting, Some(Instant::now() + drain)),
+            None => self.wait(Step::Farewells, None),
+        }
         self.is_quiet()
     }
 
-    fn wait_for_children(&mut self, until: Option<Instant>) {
+    fn wait(&mut self, step: Step, until: Option<Instant>) {
         self.stopping = Some(Stopping {
-            step: Step::Waiting,
+            step,
             next_at: until,
+            look_at: None,
         });
     }
 
     /// Whether there is nothing left to wait for; takes the next step where it is time.
     pub(super) fn is_over(&mut self, now: Instant) -> bool {
-        let is_busy = !self.is_quiet() || (self.stopping.is_none() && self.rests());
+        let is_busy = !self.is_quiet() || (self.stopping.is_none() && self.rests(now));
         let taken = self.accepted.saturating_add(self.denied);
         let Some(stopping) = &mut self.stopping else {
             let is_idle = self.idleness.is_long(&self.lifetime, is_busy, taken, now);
             return is_idle && self.leave_idle(now);
         };
-        if !is_busy {
-            return self.is_empty();
+        stopping.look_at = None;
+        if !is_busy && self.is_empty(now) {
+            return true;
         }
+        let Some(stopping) = &mut self.stopping else {
+            return true;
+        };
         if stopping.next_at.is_none_or(|at| at > now) {
             return false;
         }
         stopping.next_at = Some(now + GRACE);
         match stopping.step {
-            Step::Waiting => {
+            Step::Farewells | Step::Waiting => {
                 stopping.step = Step::Terminated;
                 self.children.pids().for_each(process::terminate);
                 self.deny_pending();
@@ -135,47 +148,66 @@ impl Server {
     /// new from here on; who came at the last moment is served, and skd ends when that is done. Returns whether it is
     /// to end now.
     fn leave_idle(&mut self, now: Instant) -> bool {
-        self.log.note(|| "nothing to do, stopping".into());
         self.notices.stopping();
         self.notices.finish(&mut self.listeners);
         for place in 0..self.listeners.len() {
             self.shut_door(place);
         }
+        self.log.note(|| "nothing to do, stopping".into());
         let drain = self.lifetime.drain;
-        self.wait_for_children(drain.map(|drain| now + drain));
-        self.is_empty()
+        self.wait(Step::Waiting, drain.map(|drain| now + drain));
+        self.is_empty(now)
     }
 
-    /// Whether nobody is left: no child, and nobody behind a door that was shut.
-    fn is_empty(&mut self) -> bool {
+    /// Whether nobody is left: no child, and nobody behind a door that was shut. If there is only somebody who is about
+    /// to connect, it is looked for again soon.
+    fn is_empty(&mut self, now: Instant) -> bool {
+        // First, since whoever has connected by then is in a backlog.
+        let is_coming = self.listeners.iter().any(Listening::has_handshakes);
         self.poll_listeners();
         for place in 0..self.listeners.len() {
             self.serve(place);
         }
-        self.is_quiet()
+        if let Some(stopping) = self.stopping.as_mut().filter(|_| is_coming) {
+            stopping.look_at = Some(Instant::now() + LOOK);
+        }
+        self.is_quiet() && !is_coming && !self.rests(now)
     }
 
     /// Whether there is neither a child nor anybody who was taken out of a backlog.
     fn is_quiet(&self) -> bool {
-        self.children.count() == 0 && self.pendings.count() == 0 && self.farewells.is_empty()
+        let lets_children_live = |it: &Stopping| it.step == Step::Farewells;
+        let has_children =
+            self.children.count() > 0 && !self.stopping.as_ref().is_some_and(lets_children_live);
+        !has_children && self.pendings.count() == 0 && self.farewells.is_empty()
     }
 
     /// Whether a listener is left alone for a while, where somebody waits.
-    fn rests(&self) -> bool {
-        self.listeners.iter().any(|it| it.rests_until.is_some())
+    fn rests(&self, now: Instant) -> bool {
+        let mut served = self.listeners.iter().filter(|it| !it.is_left);
+        served.any(|it| it.rests_until.is_some_and(|until| until > now))
     }
 
-    /// Nobody new comes in through a listener that skd made and that nobody keeps; any other is left alone.
+    /// Nobody new comes in through a listener that skd made and that nobody keeps. One that a manager keeps for skd is
+    /// served as long as skd is there; any other is left to whoever else has it.
     fn shut_door(&mut self, place: usize) {
         self.remove_file(place);
         let Some(listening) = self.listeners.get_mut(place) else {
             return;
         };
-        if listening.listener.origin != Origin::Ours || listening.is_kept {
+        let listener = &listening.listener;
+        if listener.is_of_others() {
             listening.is_left = true;
-        } else if listening.way == Way::Accept {
+        } else if listener.origin == Origin::Ours
+            && !listening.is_kept
+            && listening.way == Way::Accept
+        {
             // Where it cannot be done the door is shut a moment later, when the socket is closed.
-            let _ = deaf::hear_nothing(&listening.listener);
+            match listener.place {
+                Place::Inet(_) => drop(deaf::refuse_tcp(listener)),
+                Place::Unix(_) => listening.is_shut = deaf::refuse_unix(listener).is_ok(),
+                Place::Vsock { .. } | Place::Readable { .. } => {}
+            }
         }
     }
 

@@ -4,8 +4,9 @@ use crate::daemon::pidfile::PidFile;
 use crate::daemon::words::Words;
 use crate::listen::ReadyFd;
 use crate::model::error::Fatal;
-use crate::model::event::{Ended, Event, Trouble, Warning};
+use crate::model::event::{Event, Trouble, Warning};
 use crate::report::log::Log;
+use crate::serve::children::how_of;
 use crate::serve::notices::Notices;
 use crate::sys::errno::Errno;
 use crate::sys::poll::{Poll, Watch};
@@ -287,10 +288,7 @@ impl Supervisor {
         let lasted = now.saturating_duration_since(since);
         let pause = self.pauses.after(lasted);
         self.state = State::Resting { until: now + pause };
-        let how = match status {
-            Status::Exit(code) => Ended::Exit(code),
-            Status::Signal(number) => Ended::Signal(number),
-        };
+        let how = how_of(status);
         let pause = self.kill_at.is_none().then_some(pause);
         self.log.tell(
             &Event::Stopped {

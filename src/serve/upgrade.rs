@@ -6,20 +6,19 @@
 use crate::launch::environ;
 use crate::launch::prog::Prog;
 use crate::launch::scrub::{Scrub, scrubbed};
-use crate::listen::{Origin, SocketFile};
 use crate::model::event::Trouble;
-use crate::model::state::{self, State};
 use crate::model::text::Quoted;
-use crate::serve::children::{Child, Stage};
+use crate::report::ending::How;
+use crate::serve::children::how_of;
 use crate::serve::{Server, index};
 use crate::sys::errno::Errno;
 use crate::sys::fork::{self, Side};
 use crate::sys::handover::{self, Keeper};
 use crate::sys::limits::{self, FileLimit};
 use crate::sys::process::{self, Status};
-use crate::sys::{clock, env};
+use crate::sys::{env, socket};
 use std::ffi::{CString, OsString};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::time::{Duration, Instant};
 
@@ -29,8 +28,8 @@ const PATIENCE: Duration = Duration::from_secs(2);
 /// How long children that are on their way to PROG are waited for, before their slots are left to them.
 const SETTLING: Duration = Duration::from_millis(100);
 
-/// How long those are waited for of whom it is not decided yet whether they may come in.
-const DECIDING: Duration = Duration::from_secs(10);
+/// The longest reason why a new binary could not be executed, in bytes.
+const REASON_BYTES: usize = 256;
 
 /// How skd was called, to be called so again.
 #[derive(Default)]
@@ -69,6 +68,18 @@ struct Asked {
     /// When it has taken too long.
     until: Instant,
     is_late: bool,
+    /// Where it says why it could not be executed.
+    reason: OwnedFd,
+}
+
+impl Asked {
+    /// Why it could not be executed, if that was so.
+    fn reason(&self) -> Option<String> {
+        let mut bytes = [0; REASON_BYTES];
+        let len = socket::hear(&self.reason, &mut bytes).ok()?;
+        let reason = bytes.get(..len).filter(|reason| !reason.is_empty())?;
+        Some(String::from_utf8_lossy(reason).into_owned())
+    }
 }
 
 /// What is to be known for a replacement, and how far one has come.
@@ -77,8 +88,8 @@ pub(crate) struct Upgrade {
     /// The limit of descriptors that we were started with, if ours is another.
     files: Option<FileLimit>,
     asked: Option<Asked>,
-    /// It has said yes, and takes our place when all is decided, or then.
-    granted_until: Option<Instant>,
+    /// It has said yes, and takes our place at the end of the turn.
+    is_granted: bool,
 }
 
 impl Upgrade {
@@ -87,24 +98,19 @@ impl Upgrade {
             call,
             files,
             asked: None,
-            granted_until: None,
+            is_granted: false,
         }
     }
 
-    /// When the one that is asked has taken too long, or those who are waited for.
+    /// When the one that is asked has taken too long.
     pub(crate) fn due(&self) -> Option<Instant> {
         let asked = self.asked.as_ref().filter(|asked| !asked.is_late);
-        asked.map(|asked| asked.until).or(self.granted_until)
+        asked.map(|asked| asked.until)
     }
 
     /// A child's limit of descriptors, where ours is another.
     pub(crate) fn files(&self) -> Option<FileLimit> {
         self.files
-    }
-
-    /// Whether one is about to take our place, and will serve who comes now.
-    pub(crate) fn is_granted(&self) -> bool {
-        self.granted_until.is_some()
     }
 
     /// What there is to be done when it is due: it is ended, and then its end is dealt with like any other.
@@ -126,7 +132,7 @@ impl Upgrade {
 impl Server {
     /// Asks the binary now at our path whether it takes our command line.
     pub(super) fn begin_upgrade(&mut self) {
-        let is_busy = self.upgrade.asked.is_some() || self.upgrade.is_granted();
+        let is_busy = self.upgrade.asked.is_some() || self.upgrade.is_granted;
         if is_busy || self.stopping.is_some() {
             return self
                 .log
@@ -136,19 +142,24 @@ impl Server {
         if let Err(errno) = file.map_or(Err(Errno::NOT_FOUND), process::check_executable) {
             return self.stay(&errno.to_string());
         }
-        match fork::fork() {
-            Ok(Side::Parent { pid }) => {
+        let forked = socket::pair().and_then(|ends| Ok((ends, fork::fork()?)));
+        match forked {
+            Ok(((reason, _), Side::Parent { pid })) => {
                 self.generations.born(pid);
                 self.upgrade.asked = Some(Asked {
                     pid,
                     until: Instant::now() + PATIENCE,
                     is_late: false,
+                    reason,
                 });
             }
-            Ok(Side::Child) => {
+            Ok(((_, theirs), Side::Child)) => {
                 // What it starts itself ends with it.
                 let _ = fork::new_session();
-                self.become_successor(true);
+                let mut reason = self.become_successor(true);
+                reason.truncate(reason.floor_char_boundary(REASON_BYTES));
+                // Without it the code has to do.
+                let _ = socket::send_whole(theirs, reason.as_bytes());
                 fork::leave(127)
             }
             Err(errno) => self.stay(&errno.to_string()),
@@ -167,27 +178,23 @@ impl Server {
                     PATIENCE.as_secs()
                 ));
             }
-            Status::Exit(0) => self.upgrade.granted_until = Some(Instant::now() + DECIDING),
-            Status::Exit(127) => self.stay("it cannot be executed"),
-            Status::Exit(code) => self.stay(&format!("--check exits {code}")),
-            Status::Signal(number) => self.stay(&format!("--check is ended by signal {number}")),
+            Status::Exit(0) => self.upgrade.is_granted = true,
+            status => {
+                let reason = asked.reason().unwrap_or_else(|| match status {
+                    Status::Exit(code) => format!("--check exits {code}"),
+                    Status::Signal(_) => format!("--check is ended by {}", How(how_of(status))),
+                });
+                self.stay(&reason);
+            }
         }
         true
     }
 
     /// The end of a turn: every child whose end is known has been dealt with. Returns only if skd goes on as it is.
     pub(super) fn upgrade(&mut self) {
-        let Some(until) = self.upgrade.granted_until else {
-            return;
-        };
-        if self.is_deciding() && until > Instant::now() && self.stopping.is_none() {
+        if !std::mem::take(&mut self.upgrade.is_granted) || self.stopping.is_some() {
             return;
         }
-        self.upgrade.granted_until = None;
-        if self.stopping.is_some() {
-            return;
-        }
-        self.deny_pending();
         self.log
             .note(|| "asked to upgrade, and the new binary agrees".into());
         self.reap();
@@ -195,21 +202,17 @@ impl Server {
         // What a child that is on its way has to report would be lost.
         self.spawner.settle(SETTLING);
         self.hear_news();
+        // It does not know what was left out.
+        self.log.close();
         let reason = self.become_successor(false);
         self.stay(&reason);
-    }
-
-    /// Whether it is still to be seen who may come in, or somebody still hears that he may not.
-    fn is_deciding(&self) -> bool {
-        let is_asking = |(_, child): (_, &Child)| child.stage == Stage::Asking;
-        self.pendings.count() > 0
-            || !self.farewells.is_empty()
-            || self.verdicts.are_used() && self.children.all().any(is_asking)
     }
 
     fn stay(&mut self, reason: &str) {
         let file = self.upgrade.call.file.as_ref();
         let file = Quoted(file.map_or(b"", |file| file.to_bytes()));
+        let unable = format!("unable to run {file}: ");
+        let reason = reason.strip_prefix(&unable).unwrap_or(reason);
         let text = format!("unable to upgrade to {file}: {reason}, going on as before");
         self.warn(Trouble::Other, None, text);
     }
@@ -230,7 +233,9 @@ impl Server {
         let mut keeper = Keeper::beyond(listeners.len());
         let text = handover::write_text(&self.state(&mut keeper)?.encode())?;
         let mut more = Vec::new();
-        let names: Vec<&[u8]> = listeners.iter().map(|it| it.name().as_bytes()).collect();
+        let names = self.listeners.iter();
+        let names = names.map(|it| it.listener.name_for_successor(it.is_kept).as_bytes());
+        let names: Vec<&[u8]> = names.collect();
         environ::describe_passed(index(listeners.len()), &names.join(&b':'), &mut more);
         environ::describe_receiver(process::own_pid(), &mut more);
         environ::describe_state(keeper.keep(text)?, &mut more);
@@ -246,74 +251,5 @@ impl Server {
         });
         drop(keeper);
         done
-    }
-
-    /// All that the next skd has to know.
-    fn state(&self, keeper: &mut Keeper) -> Result<State, Errno> {
-        let mut listeners = Vec::new();
-        for listening in &self.listeners {
-            let listener = &listening.listener;
-            let file = listener.file.as_ref();
-            listeners.push(state::Listener {
-                adopted: match &listener.origin {
-                    Origin::Adopted { name } => Some(name.as_bytes().to_vec()),
-                    Origin::Ours => None,
-                },
-                is_kept: listening.is_kept,
-                file: file
-                    .map(|file| SocketFile::keep(file, keeper))
-                    .transpose()?,
-                waited: listening.lent.waited(),
-                has_news: listening.lent.has_news(),
-            });
-        }
-        let (now, monotonic) = (Instant::now(), clock::monotonic());
-        let children = self.children.all().map(|(pid, child)| state::Child {
-            pid,
-            listener: child.listener,
-            since: monotonic.saturating_sub(now.saturating_duration_since(child.since)),
-            peer: child.peer,
-            source: child.source,
-        });
-        let pidfile = self.pidfile.as_ref();
-        Ok(State {
-            pid: process::own_pid(),
-            may_have_strangers: self.generations.may_have_strangers(),
-            accepted: self.accepted,
-            denied: self.denied,
-            failed: self.failed,
-            pidfile: pidfile.map(|pidfile| pidfile.keep(keeper)).transpose()?,
-            log: self.words.keep(keeper)?,
-            children: children.collect(),
-            listeners,
-        })
-    }
-
-    /// Goes on where the skd before us was.
-    pub(crate) fn resume(&mut self, state: &State) {
-        (self.accepted, self.failed) = (state.accepted, state.failed);
-        self.denied = state.denied;
-        let (now, monotonic) = (Instant::now(), clock::monotonic());
-        for kept in &state.children {
-            self.generations.born(kept.pid);
-            let lasted = monotonic.saturating_sub(kept.since);
-            let child = Child {
-                listener: kept.listener,
-                peer: kept.peer,
-                source: kept.source,
-                stage: Stage::Running,
-                since: now.checked_sub(lasted).unwrap_or(now),
-            };
-            self.children.insert(kept.pid, child);
-            match &kept.peer {
-                Some(_) => drop(self.sources.enter(kept.source)),
-                None => self.resume_lent(kept.listener as usize, kept.pid),
-            }
-        }
-        for (listening, kept) in self.listeners.iter_mut().zip(&state.listeners) {
-            listening.is_kept = kept.is_kept;
-            listening.lent.resume(kept.waited, kept.has_news);
-        }
-        self.log.note(|| "in the place of the skd before".into());
     }
 }

@@ -27,6 +27,7 @@ pub(crate) mod queue;
 pub(crate) mod reaper;
 pub(crate) mod signal;
 pub(crate) mod sockaddr;
+pub(crate) mod sockdiag;
 pub(crate) mod socket;
 pub(crate) mod sockopt;
 pub(crate) mod spawn;

@@ -2,14 +2,15 @@
 
 use crate::sys::errno::{Errno, uninterrupted};
 use crate::sys::sockaddr::SockAddr;
-use crate::sys::socket;
-use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
+use crate::sys::{fd, socket};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
-/// A datagram socket that speaks to the manager's. It is connected while the path can be seen: from inside a chroot it
-/// could not be named any more. Where the manager has made its socket anew, it is found again by its name.
+/// A datagram socket that speaks to the manager's. It is connected while the path can be seen. Where the manager has made
+/// its socket anew, it is found again by its name, but never inside a chroot, where the name may lead to something else.
 pub(crate) struct NotifySocket {
     socket: OwnedFd,
-    address: SockAddr,
+    /// `None` where it must not be looked for again.
+    address: Option<SockAddr>,
 }
 
 impl NotifySocket {
@@ -17,12 +18,25 @@ impl NotifySocket {
     ///
     /// # Errors
     /// The name does not fit into an address, or there is no descriptor.
-    pub(crate) fn new(sun_path: &[u8]) -> Result<Self, Errno> {
+    pub(crate) fn new(sun_path: &[u8], may_connect_again: bool) -> Result<Self, Errno> {
         let address = SockAddr::unix(sun_path).ok_or(Errno::NAME_TOO_LONG)?;
         let socket = socket::make(socket::AF_UNIX, socket::SOCK_DGRAM)?;
-        // If it fails it is tried again with each message.
+        // If it fails it is tried again with each message, where that may be.
         let _ = socket::connect(&socket, &address);
+        let address = may_connect_again.then_some(address);
         Ok(Self { socket, address })
+    }
+
+    /// That of the skd before us, which is open under this number.
+    ///
+    /// # Errors
+    /// It is not, or as above.
+    pub(crate) fn resume(number: i32, sun_path: &[u8], may_again: bool) -> Result<Self, Errno> {
+        let address = SockAddr::unix(sun_path).ok_or(Errno::NAME_TOO_LONG)?;
+        Ok(Self {
+            socket: fd::resume(number)?,
+            address: may_again.then_some(address),
+        })
     }
 
     /// Sends a message, with a descriptor if there is one, without waiting.
@@ -32,8 +46,9 @@ impl NotifySocket {
     pub(crate) fn send(&self, text: &str, with: Option<BorrowedFd<'_>>) -> Result<(), Errno> {
         match self.send_once(text, with) {
             Err(Errno::AGAIN) => Err(Errno::AGAIN),
-            Err(_) => {
-                socket::connect(&self.socket, &self.address)?;
+            Err(errno) => {
+                let address = self.address.as_ref().ok_or(errno)?;
+                socket::connect(&self.socket, address)?;
                 self.send_once(text, with)
             }
             Ok(()) => Ok(()),
@@ -55,5 +70,11 @@ impl NotifySocket {
             )?)
         };
         uninterrupted(send).map(drop)
+    }
+}
+
+impl AsFd for NotifySocket {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
     }
 }

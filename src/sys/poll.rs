@@ -66,7 +66,7 @@ impl Poll {
             // Rounded up, so that nobody is woken a moment before there is something to do.
             Some(at_most) => {
                 let millis = at_most.as_nanos().div_ceil(1_000_000);
-                EpollTimeout::from(u16::try_from(millis).unwrap_or(u16::MAX))
+                EpollTimeout::try_from(millis).unwrap_or(EpollTimeout::MAX)
             }
         };
         match self.epoll.wait(&mut self.ready, timeout) {
@@ -106,21 +106,20 @@ pub(crate) fn wait_readable(
 ) -> Result<(), Errno> {
     let mut asked = vec![PollFd::new(readable.as_fd(), PollFlags::POLLIN)];
     asked.extend(writable.map(|fd| PollFd::new(fd.as_fd(), PollFlags::POLLOUT)));
-    let millis = at_most.map(|at_most| u16::try_from(at_most.as_millis()).unwrap_or(u16::MAX));
-    match poll(
-        &mut asked,
-        millis.map_or(PollTimeout::NONE, PollTimeout::from),
-    ) {
+    match poll(&mut asked, at_most.map_or(PollTimeout::NONE, timeout)) {
         Ok(_) | Err(nix::errno::Errno::EINTR) => Ok(()),
         Err(errno) => Err(errno.into()),
     }
 }
 
+fn timeout(at_most: Duration) -> PollTimeout {
+    PollTimeout::try_from(at_most).unwrap_or(PollTimeout::MAX)
+}
+
 /// poll(2): until `writable` takes something, or `at_most` has passed.
 pub(crate) fn wait_writable(writable: &OwnedFd, at_most: Duration) -> Result<(), Errno> {
     let mut asked = [PollFd::new(writable.as_fd(), PollFlags::POLLOUT)];
-    let millis = u16::try_from(at_most.as_millis()).unwrap_or(u16::MAX);
-    match poll(&mut asked, PollTimeout::from(millis)) {
+    match poll(&mut asked, timeout(at_most)) {
         Ok(_) | Err(nix::errno::Errno::EINTR) => Ok(()),
         Err(errno) => Err(errno.into()),
     }

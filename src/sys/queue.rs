@@ -1,10 +1,10 @@
 //! How much waits in a descriptor, where the kernel tells: clients of a listener, messages of a queue, bytes of a FIFO.
 
-use crate::sys::errno::{Errno, check, check_len, uninterrupted};
+use crate::sys::errno::{Errno, check};
 use crate::sys::fd::{self, FileKind};
-use crate::sys::socket;
+use crate::sys::{sockdiag, socket};
 use std::ffi::c_int;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 
 /// Where the length of what waits is to be had.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -53,7 +53,7 @@ impl Queue {
         let fd = fd.as_fd();
         match self {
             Self::Tcp => tcp_clients(fd).ok(),
-            Self::Unix(inode) => unix_clients(inode).ok(),
+            Self::Unix(inode) => sockdiag::unix_clients(inode).ok(),
             Self::Packets => packet_bytes(fd).ok(),
             Self::Fifo => fifo_bytes(fd).ok(),
             Self::Messages => messages(fd).ok(),
@@ -111,96 +111,12 @@ fn messages(fd: BorrowedFd<'_>) -> Result<u64, Errno> {
     Ok(u64::try_from(attributes.mq_curmsgs).unwrap_or(0))
 }
 
-/// What unix_diag of sock_diag(7) is asked.
-#[repr(C)]
-struct Question {
-    length: u32,
-    kind: u16,
-    flags: u16,
-    sequence: u32,
-    port: u32,
-    family: u8,
-    protocol: u8,
-    padding: u16,
-    states: u32,
-    inode: u32,
-    show: u32,
-    /// Both all ones: any.
-    cookie: [u32; 2],
-}
-
-/// The answer's head: nlmsghdr, then unix_diag_msg; attributes follow.
-const ANSWER_HEAD_BYTES: usize = 16 + 16;
-const SOCK_DIAG_BY_FAMILY: u16 = 20;
-const NLM_F_REQUEST: u16 = 1;
-const AF_UNIX: u8 = 1;
-const UDIAG_SHOW_RQLEN: u32 = 0x10;
-const UNIX_DIAG_RQLEN: u16 = 4;
-
-/// sock_diag(7), asked for the one socket of this inode: of a listener, the first number of UNIX_DIAG_RQLEN is how many
-/// clients wait to be accepted. Kernels without unix_diag do not tell.
-fn unix_clients(inode: u32) -> Result<u64, Errno> {
-    #[expect(clippy::cast_possible_truncation, reason = "it has forty bytes")]
-    const LENGTH: u32 = size_of::<Question>() as u32;
-    let style = libc::SOCK_RAW | libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK;
-    // SAFETY: the call takes no pointer.
-    let diag = check(unsafe { libc::socket(libc::AF_NETLINK, style, libc::NETLINK_SOCK_DIAG) })?;
-    // SAFETY: the kernel has just made this descriptor; nothing else knows of it.
-    let diag = unsafe { OwnedFd::from_raw_fd(diag) };
-    let question = Question {
-        length: LENGTH,
-        kind: SOCK_DIAG_BY_FAMILY,
-        flags: NLM_F_REQUEST,
-        sequence: 1,
-        port: 0,
-        family: AF_UNIX,
-        protocol: 0,
-        padding: 0,
-        states: u32::MAX,
-        inode,
-        show: UDIAG_SHOW_RQLEN,
-        cookie: [u32::MAX; 2],
-    };
-    let pointer = (&raw const question).cast();
-    let len = LENGTH as usize;
-    uninterrupted(|| {
-        // SAFETY: the kernel reads `len` bytes of `question`, which outlives the call.
-        check_len(unsafe { libc::send(diag.as_raw_fd(), pointer, len, libc::MSG_DONTWAIT) })
-    })?;
-    let mut answer = [0u8; 1024];
-    // The kernel answers before send(2) returns.
-    let len = uninterrupted(|| {
-        let (pointer, room) = (answer.as_mut_ptr().cast(), answer.len());
-        // SAFETY: the kernel writes at most `room` bytes into `answer`, which has that many.
-        check_len(unsafe { libc::recv(diag.as_raw_fd(), pointer, room, libc::MSG_DONTWAIT) })
-    })?;
-    waiting_of(answer.get(..len).unwrap_or_default()).ok_or(Errno::NOT_FOUND)
-}
-
-/// The first number of the answer's UNIX_DIAG_RQLEN.
-fn waiting_of(answer: &[u8]) -> Option<u64> {
-    let kind = answer.get(4..6)?;
-    if kind != SOCK_DIAG_BY_FAMILY.to_ne_bytes() {
-        return None;
-    }
-    let mut rest = answer.get(ANSWER_HEAD_BYTES..)?;
-    loop {
-        let (length, after) = rest.split_first_chunk::<2>()?;
-        let (kind, body) = after.split_first_chunk::<2>()?;
-        if u16::from_ne_bytes(*kind) == UNIX_DIAG_RQLEN {
-            let number = body.first_chunk::<4>()?;
-            return Some(u64::from(u32::from_ne_bytes(*number)));
-        }
-        let length = usize::from(u16::from_ne_bytes(*length)).max(4);
-        rest = rest.get(length.next_multiple_of(4)..)?;
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use std::io::Write;
     use std::net::{TcpListener, TcpStream};
+    use std::os::fd::OwnedFd;
     use std::os::linux::net::SocketAddrExt;
     use std::os::unix::net::{SocketAddr, UnixListener, UnixStream};
 
@@ -242,6 +158,5 @@ mod tests {
         let file = std::fs::File::open("/dev/zero").unwrap();
         assert_eq!(Queue::of(&file), Queue::Unknown);
         assert_eq!(Queue::of(&file).len(&file), None);
-        assert_eq!(waiting_of(&[0; 64]), None);
     }
 }

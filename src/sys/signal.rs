@@ -2,7 +2,9 @@
 
 use crate::sys::errno::Errno;
 use crate::sys::kernel::{self, Action, LAST_SIGNAL, bit};
-use nix::sys::signal::{SigSet, SigmaskHow, Signal, sigprocmask};
+use nix::sys::signal::{
+    SaFlags, SigAction, SigHandler, SigSet, SigmaskHow, Signal, sigaction, sigprocmask,
+};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::atomic::{AtomicU8, Ordering};
@@ -75,6 +77,27 @@ pub(crate) fn block(taken: &[Signal]) -> Result<(), Errno> {
     set_action(libc::SIGXFSZ, Action::Ignore)?;
     let set: SigSet = taken.iter().copied().collect();
     Ok(sigprocmask(SigmaskHow::SIG_BLOCK, Some(&set), None)?)
+}
+
+/// From here on TERM, INT and QUIT end the process as one that was asked to end, with status 0, even if they were ignored
+/// or blocked when skd was started. A program that takes our place finds nothing of it.
+pub(crate) fn exit_when_asked() -> Result<(), Errno> {
+    extern "C" fn leave(_: i32) {
+        // SAFETY: _exit(2) may be called in a signal handler; it ends the process at once.
+        unsafe { libc::_exit(0) }
+    }
+    let asking = [Signal::SIGTERM, Signal::SIGINT, Signal::SIGQUIT];
+    let action = SigAction::new(
+        SigHandler::Handler(leave),
+        SaFlags::empty(),
+        SigSet::empty(),
+    );
+    for signal in asking {
+        // SAFETY: the handler does nothing that a handler may not do.
+        unsafe { sigaction(signal, &action) }?;
+    }
+    let set: SigSet = asking.into_iter().collect();
+    Ok(sigprocmask(SigmaskHow::SIG_UNBLOCK, Some(&set), None)?)
 }
 
 /// SIGCHLD as it has to be for waitpid(2) to tell how a child ended.

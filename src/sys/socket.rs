@@ -205,6 +205,11 @@ fn with_address(
     Ok((returned, address))
 }
 
+/// Whether what is not taken of a record is lost: SOCK_SEQPACKET.
+pub(crate) fn keeps_records(socket: impl AsFd) -> bool {
+    getsockopt(&socket, Type) == Ok(SOCK_SEQPACKET)
+}
+
 /// getsockopt(2): family, type, and whether it listens.
 pub(crate) fn nature(socket: impl AsFd) -> Result<(c_int, c_int, bool), Errno> {
     let socket = socket.as_fd();

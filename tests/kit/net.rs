@@ -174,6 +174,19 @@ pub(crate) fn seqpacket(path: &str) -> Client {
     Client::of_unix(unix_from(SockType::SeqPacket, None, &to))
 }
 
+/// A connection to a unix socket of the style that these options ask for, if it is not refused.
+pub(crate) fn unix_client(options: &str, to: nix::Result<UnixAddr>) -> Option<Client> {
+    let style = match options {
+        "--seqpacket" => SockType::SeqPacket,
+        _ => SockType::Stream,
+    };
+    let socket = raw_socket(AddressFamily::Unix, style);
+    let connected = socket::connect(socket.as_raw_fd(), &to.unwrap());
+    connected
+        .ok()
+        .map(|()| Client::of_unix(UnixStream::from(socket)))
+}
+
 /// Waits until nothing listens on this port of 127.0.0.1 any more.
 pub(crate) fn is_refused(port: u16) {
     let address = SocketAddr::from(([127, 0, 0, 1], port));

@@ -1,9 +1,12 @@
 //! Rules about names are asked when the names are known.
 
-use super::{HOSTS, Server, client, inside};
+use super::{HOSTS, Server, client, inside, silent};
 use crate::kit::net::{self, Client};
 use crate::kit::skd::Skd;
-use crate::kit::{Folder, need, own_etc};
+use crate::kit::{Folder, eventually, need, own_etc};
+use crate::upgrade::{Copy, upgrade};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use std::net::TcpListener;
 
 /// Rules for names are asked when the names are known, and only then; all others as ever.
@@ -113,4 +116,77 @@ fn a_connected_socket_has_names_too() {
             heard.is_empty()
         );
     }
+}
+
+/// What is decided is told to the skd that is there then.
+#[test]
+fn a_decision_that_comes_after_an_upgrade_is_told_and_counted() {
+    let (folder, copy) = (Folder::new(), Copy::new());
+    let rules = folder.path("rules");
+    std::fs::write(&rules, "=:deny\n10.77.0.3:deny\n:allow\n").unwrap();
+    let options = format!("-c 9 --resolve --lookup-timeout 3 --rules {rules}");
+    let skd = inside(&folder, &format!("{options} cat"));
+    let Some(mut skd) = skd.map(|skd| skd.binary(&copy.path).start()) else {
+        return;
+    };
+    let _silent = silent(&skd);
+    let denied = client(&skd, "10.77.0.3");
+    let mut allowed = client(&skd, "10.77.0.4");
+    eventually("two children", || (skd.children().len() == 2).then_some(()));
+    for _ in 0..2 {
+        upgrade(&mut skd, &copy);
+        assert_eq!(skd.status(), "2/9 accepted 0 denied 0 failed 0");
+    }
+    allowed.says("hello\n").hears("hello\n");
+    assert_eq!(denied.hears_all(), "");
+    skd.waits_for("info: accept tcp:[::]:7000 10.77.0.4:");
+    let line = skd.waits_for("info: deny tcp:[::]:7000 10.77.0.3:");
+    assert!(line.ends_with(" rule 10.77.0.3:deny"), "{line}");
+    drop(allowed);
+    skd.is_alone();
+    assert_eq!(skd.status(), "0/9 accepted 1 denied 1 failed 0");
+    let outcome = skd.stop();
+    assert_eq!(outcome.stderr.matches("info: end ").count(), 1);
+}
+
+/// Whoever ends look-ups on purpose is told so; nothing has failed.
+#[test]
+fn look_ups_that_skd_ends_itself_are_no_failure() {
+    let folder = Folder::new();
+    let skd = inside(&folder, "--resolve --drain 600 cat");
+    let Some(mut skd) = skd.map(Skd::start) else {
+        return;
+    };
+    let _silent = silent(&skd);
+    let waiting = client(&skd, "10.77.0.3");
+    eventually("a child", || (skd.children().len() == 1).then_some(()));
+    skd.signal(Signal::SIGQUIT);
+    let line = skd.waits_for("info: deny ");
+    assert!(line.ends_with(" stopping"), "{line}");
+    assert_eq!(waiting.hears_all(), "");
+    let outcome = skd.ends();
+    assert_eq!(
+        (outcome.code, outcome.stderr.contains("warning")),
+        (0, false)
+    );
+}
+
+#[test]
+fn the_signal_that_ends_look_ups_has_its_name() {
+    let folder = Folder::new();
+    let Some(mut skd) = inside(&folder, "--resolve cat").map(Skd::start) else {
+        return;
+    };
+    let _silent = silent(&skd);
+    let waiting = client(&skd, "10.77.0.3");
+    let child = eventually("a child", || skd.children().first().copied());
+    kill(Pid::from_raw(child), Signal::SIGTERM).unwrap();
+    assert_eq!(waiting.hears_all(), "");
+    let line = skd.waits_for("skd: warning: ");
+    assert!(
+        line.starts_with("skd: warning: signal TERM while names were looked up, "),
+        "{line}"
+    );
+    assert_eq!(skd.status(), "0 accepted 1 denied 0 failed 1");
+    skd.stop();
 }

@@ -1,12 +1,12 @@
 //! PROXY headers that are waited for: how long, how many, and what that costs the others.
 
 use super::{LINE, V4, and_hears, echoing, is_dropped, says, v2, waits_for_headers};
-use crate::kit::net::{Client, tcp_from_loopback};
+use crate::kit::net::{Client, seqpacket, tcp_from_loopback};
 use crate::kit::skd::Skd;
-use crate::kit::{need, probe};
+use crate::kit::{Folder, eventually, need, probe};
 use nix::sys::signal::Signal;
 use std::io::{Read, Write};
-use std::net::Shutdown;
+use std::net::{Shutdown, TcpListener};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -176,4 +176,88 @@ fn headers_that_have_come_take_no_room_while_another_is_waited_for() {
     let (early, late) = (memory[9], memory[59]);
     assert!(late < early + 128, "{memory:?}");
     skd.stop();
+}
+
+/// No more are taken out of the backlog than may be let in.
+#[test]
+fn headers_that_are_waited_for_count_towards_the_rate() {
+    let mut skd = echoing("--rate 2/86400 --proxy-timeout 600");
+    let (port, before) = (skd.port(), skd.descriptors());
+    let waiting = [(); 2].map(|()| says(port, b""));
+    let third = says(port, LINE);
+    waits_for_headers(&skd, before, 2);
+    skd.status();
+    assert_eq!(skd.descriptors(), before + 2);
+    // Whoever does not say who he is takes nothing.
+    let [first, second] = waiting;
+    drop(first);
+    assert_eq!(and_hears(third, b""), "TCP 192.0.2.7 127.0.0.1\n");
+    assert_eq!(and_hears(second, LINE), "TCP 192.0.2.7 127.0.0.1\n");
+    // That was all for today.
+    let _fourth = says(port, LINE);
+    skd.is_alone();
+    skd.status();
+    assert_eq!(skd.status(), "0 accepted 2 denied 1 failed 0");
+    skd.stop();
+}
+
+/// Of a record that is longer than what is taken of it the rest is lost, so that the header has to be one by itself.
+#[test]
+fn in_a_record_there_is_the_header_alone() {
+    let folder = Folder::new();
+    let path = folder.path("served");
+    let words = format!("-v --proxy-from unix --seqpacket -l {path} cat");
+    let mut skd = Skd::new(&words).start();
+    skd.waits_for("info: listen ");
+    let line = std::str::from_utf8(LINE).unwrap();
+    let mut client = seqpacket(&path);
+    client.says(line).says("hello");
+    assert_eq!(client.hears_message(), "hello");
+    drop(client);
+    let mut client = seqpacket(&path);
+    client.says(&format!("{line}hello"));
+    let line = skd.waits_for("info: deny ");
+    assert!(
+        line.ends_with(" more than the PROXY header in one record"),
+        "{line}"
+    );
+    skd.stop();
+}
+
+/// TERM works even if it was ignored or blocked when skd was started, and PROG finds every signal as it should be.
+#[test]
+fn a_connected_socket_whose_header_is_waited_for_can_be_told_to_end() {
+    let signals = "TERM,INT,QUIT";
+    for (signal, speaks) in [
+        (Signal::SIGTERM, false),
+        (Signal::SIGINT, false),
+        (Signal::SIGQUIT, false),
+        (Signal::SIGTERM, true),
+    ] {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let mut client = tcp_from_loopback(1, listener.local_addr().unwrap().port());
+        let (conn, _) = listener.accept().unwrap();
+        let words = "-v -0 --proxy-from 127.0.0.1 --proxy-timeout 600";
+        let skd = Skd::new(words).word(probe()).word("report");
+        let under = format!("env --ignore-signal={signals} --block-signal={signals}");
+        let skd = skd.under(&under).descriptor(0, conn).spawn();
+        if speaks {
+            client.write_all(LINE).unwrap();
+            client.shutdown(Shutdown::Write).unwrap();
+            let report = Client::of_tcp(client).hears_rest();
+            // The probe's own runtime ignores PIPE.
+            for line in ["SigBlk 0000000000000000", "SigIgn 0000000000001000"] {
+                assert!(report.contains(line), "{report}");
+            }
+        } else {
+            client.write_all(b"PROXY ").unwrap();
+            eventually("a handler", || {
+                let caught = u64::from_str_radix(&skd.field("SigCgt"), 16).unwrap();
+                (caught & 1 << (signal as i32 - 1) != 0).then_some(())
+            });
+            skd.signal(signal);
+            is_dropped(client);
+        }
+        assert_eq!(skd.ends().code, 0, "{signal}");
+    }
 }

@@ -3,15 +3,16 @@
 //! A line for each thing, words parted by blanks; bytes that anybody else chose are hexadecimal. The first line names the
 //! version: a state of another version cannot be read.
 
+mod lines;
 mod words;
 
-use crate::model::peer::{Credentials, Peer, Source};
-use std::fmt::Write;
+use crate::model::peer::{Peer, Source};
+use lines::line;
 use std::time::Duration;
 use words::Words;
 
 /// The first line.
-const VERSION: &str = "skd-state 1";
+const VERSION: &str = "skd-state 2";
 
 /// The number of a descriptor that stays open from one to the next.
 pub(crate) type Number = i32;
@@ -61,6 +62,19 @@ pub(crate) struct Listener {
     /// What waited when the program that has it was started, and whether more has come since.
     pub(crate) waited: Option<u64>,
     pub(crate) has_news: bool,
+    /// The stamp of the datagram for which a program was last started, and how often one was.
+    pub(crate) unread: (Option<Duration>, u32),
+}
+
+/// How far a child has come.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Stage {
+    /// It is PROG, or on its way.
+    Running,
+    /// Names are being looked up for it, and by them it may still be denied.
+    Asking,
+    /// It was denied, or could not become PROG, and is about to end.
+    Denied,
 }
 
 /// A running program.
@@ -75,6 +89,30 @@ pub(crate) struct Child {
     pub(crate) peer: Option<Peer>,
     /// By whom its connection is counted.
     pub(crate) source: Source,
+    pub(crate) stage: Stage,
+}
+
+/// A connection whose PROXY header is not whole.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) struct Pending {
+    pub(crate) conn: Number,
+    /// The place of its listener.
+    pub(crate) listener: u32,
+    /// CLOCK_MONOTONIC when it has had its time.
+    pub(crate) until: Duration,
+    /// What of the header has been taken from the connection.
+    pub(crate) taken: Vec<u8>,
+    pub(crate) peer: Peer,
+}
+
+/// A connection that is not let in, and hears why.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) struct Farewell {
+    pub(crate) conn: Number,
+    /// How many bytes of the message have been sent.
+    pub(crate) sent: usize,
+    /// CLOCK_MONOTONIC when it has had its time.
+    pub(crate) until: Duration,
 }
 
 /// All of it.
@@ -90,8 +128,14 @@ pub(crate) struct State {
     /// The locked pid file and where it is.
     pub(crate) pidfile: Option<(Number, Held)>,
     pub(crate) log: Log,
+    /// The socket that reaches the service manager.
+    pub(crate) notify: Option<Number>,
+    /// The two ends of the way on which those tell what they have decided who look up names.
+    pub(crate) verdicts: Option<(Number, Number)>,
     pub(crate) listeners: Vec<Listener>,
     pub(crate) children: Vec<Child>,
+    pub(crate) pendings: Vec<Pending>,
+    pub(crate) farewells: Vec<Farewell>,
 }
 
 impl State {
@@ -105,40 +149,22 @@ impl State {
             format_args!("counts {accepted} {denied} {failed}"),
         );
         if let Some((file, at)) = &self.pidfile {
-            line(&mut out, format_args!("pidfile {file} {}", held(at)));
+            line(&mut out, format_args!("pidfile {file} {}", lines::held(at)));
         }
-        match &self.log {
-            Log::Inherited => {}
-            Log::File { at, umask } => {
-                line(&mut out, format_args!("logfile {umask} {}", held(at)));
-            }
-            Log::Syslog {
-                read,
-                null,
-                places,
-                pid,
-            } => {
-                let places: String = places.iter().map(|at| format!(" {}", held(at))).collect();
-                line(&mut out, format_args!("logger {read} {null} {pid}{places}"));
-            }
+        if let Some(words) = lines::log(&self.log) {
+            line(&mut out, format_args!("{words}"));
         }
-        for listener in &self.listeners {
-            line(&mut out, format_args!("{}", listener_line(listener)));
+        if let Some(socket) = self.notify {
+            line(&mut out, format_args!("notify {socket}"));
         }
-        for Child {
-            pid,
-            listener,
-            since,
-            peer,
-            source,
-        } in &self.children
-        {
-            let (since, peer) = (since.as_nanos(), peer_words(peer.as_ref()));
-            let source = source_words(*source);
-            line(
-                &mut out,
-                format_args!("child {pid} {listener} {since} {source} {peer}"),
-            );
+        if let Some((ours, theirs)) = self.verdicts {
+            line(&mut out, format_args!("verdicts {ours} {theirs}"));
+        }
+        let words = self.listeners.iter().map(lines::listener);
+        let words = words.chain(self.children.iter().map(lines::child));
+        let words = words.chain(self.pendings.iter().map(lines::pending));
+        for words in words.chain(self.farewells.iter().map(lines::farewell)) {
+            line(&mut out, format_args!("{words}"));
         }
         out.push_str("end\n");
         out
@@ -158,8 +184,12 @@ impl State {
             failed: 0,
             pidfile: None,
             log: Log::Inherited,
+            notify: None,
+            verdicts: None,
             listeners: Vec::new(),
             children: Vec::new(),
+            pendings: Vec::new(),
+            farewells: Vec::new(),
         };
         for line in lines {
             let mut words = Words::of(line);
@@ -168,8 +198,10 @@ impl State {
                 return None;
             }
         }
-        let is_placed = |child: &Child| (child.listener as usize) < state.listeners.len();
-        (state.pid > 0 && state.children.iter().all(is_placed)).then_some(state)
+        let places = state.children.iter().map(|child| child.listener);
+        let mut places = places.chain(state.pendings.iter().map(|pending| pending.listener));
+        let are_there = places.all(|place| (place as usize) < state.listeners.len());
+        (state.pid > 0 && are_there).then_some(state)
     }
 
     /// The numbers of all descriptors that stay open, besides the listeners.
@@ -190,6 +222,14 @@ impl State {
         }
         let files = self.listeners.iter().filter_map(|it| it.file.as_ref());
         numbers.extend(files.map(|(at, _)| at.folder));
+        numbers.extend(self.notify);
+        numbers.extend(
+            self.verdicts
+                .iter()
+                .flat_map(|(ours, theirs)| [*ours, *theirs]),
+        );
+        numbers.extend(self.pendings.iter().map(|pending| pending.conn));
+        numbers.extend(self.farewells.iter().map(|farewell| farewell.conn));
         numbers
     }
 
@@ -212,209 +252,18 @@ impl State {
                     at: words.held()?,
                 }
             }
-            "logger" => {
-                let (read, null, pid) = (words.number()?, words.number()?, words.number()?);
-                let mut places = Vec::new();
-                while let Some(at) = words.held() {
-                    places.push(at);
-                }
-                self.log = Log::Syslog {
-                    read,
-                    null,
-                    places,
-                    pid,
-                }
-            }
+            "logger" => self.log = words.logger()?,
+            "notify" => self.notify = Some(words.number()?),
+            "verdicts" => self.verdicts = Some((words.number()?, words.number()?)),
             "listener" => self.listeners.push(words.listener()?),
-            "child" => self.children.push(Child {
-                pid: words.number().filter(|pid| *pid > 0)?,
-                listener: words.number()?,
-                since: Duration::from_nanos(words.number()?),
-                source: words.source()?,
-                peer: words.peer()?,
-            }),
+            "child" => self.children.push(words.child()?),
+            "pending" => self.pendings.push(words.pending()?),
+            "farewell" => self.farewells.push(words.farewell()?),
             _ => return None,
         }
         Some(())
     }
 }
 
-fn line(out: &mut String, words: std::fmt::Arguments<'_>) {
-    // Writing to a string cannot fail.
-    let _ = out.write_fmt(words);
-    out.push('\n');
-}
-
-fn held(at: &Held) -> String {
-    format!("{} {}", at.folder, hex(&at.name))
-}
-
-/// Two digits for each byte behind an `x`, so that nothing is a word too.
-fn hex(bytes: &[u8]) -> String {
-    let digits = bytes.iter().map(|byte| format!("{byte:02x}"));
-    std::iter::once("x".to_owned()).chain(digits).collect()
-}
-
-fn listener_line(listener: &Listener) -> String {
-    let adopted = listener
-        .adopted
-        .as_ref()
-        .map_or("-".into(), |name| hex(name));
-    let waited = listener
-        .waited
-        .map_or("-".into(), |count| count.to_string());
-    let (is_kept, has_news) = (u8::from(listener.is_kept), u8::from(listener.has_news));
-    let file = listener
-        .file
-        .as_ref()
-        .map_or(String::new(), |(at, (device, inode))| {
-            format!(" {device} {inode} {}", held(at))
-        });
-    format!("listener {adopted} {is_kept} {waited} {has_news}{file}")
-}
-
-fn source_words(source: Source) -> String {
-    match source {
-        Source::V4(ip) => format!("4 {ip}"),
-        Source::V6(prefix) => format!("6 {}", u64::from_be_bytes(prefix)),
-        Source::Uid(uid) => format!("uid {uid}"),
-        Source::Cid(cid) => format!("cid {cid}"),
-        Source::Unknown => "nobody".into(),
-    }
-}
-
-fn peer_words(peer: Option<&Peer>) -> String {
-    match peer {
-        None => "alone".into(),
-        Some(Peer::Inet(address)) => format!("inet {address}"),
-        Some(Peer::Unix(Some(Credentials { pid, uid, gid }))) => format!("unix {pid} {uid} {gid}"),
-        Some(Peer::Unix(None)) => "unknown".into(),
-        Some(Peer::Vsock { cid, port }) => format!("vsock {cid} {port}"),
-    }
-}
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn whole() -> State {
-        let held = |folder, name: &[u8]| Held {
-            folder,
-            name: name.to_vec(),
-        };
-        let listener = |adopted: Option<&[u8]>, file| Listener {
-            adopted: adopted.map(<[u8]>::to_vec),
-            is_kept: false,
-            file,
-            waited: None,
-            has_news: false,
-        };
-        let child = |pid, peer| Child {
-            pid,
-            listener: 1,
-            since: Duration::from_nanos(1_234_567_890_123),
-            // That of another than the peer, where a proxy is counted.
-            source: match pid {
-                100 => Source::V4(u32::MAX),
-                101 => Source::V6([255, 0, 0, 0, 0, 0, 0, 1]),
-                102 => Source::Cid(3),
-                103 => Source::Unknown,
-                _ => Source::Uid(7),
-            },
-            peer,
-        };
-        let credentials = Credentials {
-            pid: 77,
-            uid: 1000,
-            gid: 100,
-        };
-        State {
-            pid: 42,
-            may_have_strangers: true,
-            accepted: u64::MAX,
-            denied: 2,
-            failed: 3,
-            pidfile: Some((9, held(10, b"pid file\n"))),
-            log: Log::Syslog {
-                read: 11,
-                null: 12,
-                places: vec![held(13, b"log"), held(14, b"dev-log")],
-                pid: 43,
-            },
-            listeners: vec![
-                listener(None, None),
-                Listener {
-                    is_kept: true,
-                    waited: Some(5),
-                    has_news: true,
-                    ..listener(Some(b""), Some((held(15, b"\xff sock"), (7, 8))))
-                },
-            ],
-            children: vec![
-                child(100, None),
-                child(101, Some(Peer::Inet("192.0.2.7:4711".parse().unwrap()))),
-                child(102, Some(Peer::Inet("[fe80::1%2]:4711".parse().unwrap()))),
-                child(103, Some(Peer::Unix(Some(credentials)))),
-                child(104, Some(Peer::Unix(None))),
-                child(105, Some(Peer::Vsock { cid: 3, port: 9 })),
-            ],
-        }
-    }
-
-    #[test]
-    fn what_goes_in_comes_out() {
-        let state = whole();
-        assert_eq!(State::decode(&state.encode()), Some(state.clone()));
-        for log in [
-            Log::Inherited,
-            Log::File {
-                at: Held {
-                    folder: 3,
-                    name: b"log".to_vec(),
-                },
-                umask: 0o22,
-            },
-        ] {
-            let state = State {
-                log,
-                pidfile: None,
-                ..state.clone()
-            };
-            assert_eq!(State::decode(&state.encode()), Some(state));
-        }
-    }
-
-    #[test]
-    fn every_number_is_told() {
-        assert_eq!(whole().numbers(), [9, 10, 11, 12, 13, 14, 15]);
-    }
-
-    /// Cut anywhere, or of another version, it is none.
-    #[test]
-    fn anything_else_is_no_state() {
-        let text = whole().encode();
-        for len in 0..text.len() {
-            assert_eq!(State::decode(&text[..len]), None, "{len}");
-        }
-        let swaps = [
-            ("skd-state 1", "skd-state 2"),
-            ("process 42", "process 0"),
-            ("process 42 1", "process 42 2"),
-            ("process", "procession"),
-            ("child 100 1", "child 100 2"),
-            ("child 100", "child -1"),
-            ("inet 192.0.2.7", "inet 192.0.2"),
-            ("x70696420", "x7069642"),
-            ("x70696420", "70696420"),
-            ("counts ", "counts 1 "),
-            ("end", "end end"),
-        ];
-        for (from, to) in swaps {
-            assert!(text.contains(from), "{from}");
-            assert_eq!(State::decode(&text.replacen(from, to, 1)), None, "{to}");
-        }
-        for text in ["", "end\n", "skd-state 1\nend\n"] {
-            assert_eq!(State::decode(text), None);
-        }
-    }
-}
+mod tests;

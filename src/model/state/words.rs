@@ -1,7 +1,8 @@
 //! The words of a line of a state, one after the other, strictly.
 
-use super::{Held, Listener};
+use super::{Child, Farewell, Held, Listener, Log, Pending, Stage};
 use crate::model::peer::{Credentials, Peer, Source};
+use std::time::Duration;
 
 /// The words of a line that are left.
 pub(super) struct Words<'a>(std::str::Split<'a, char>);
@@ -40,11 +41,10 @@ impl<'a> Words<'a> {
             name => Some(unhex(name)?),
         };
         let is_kept = self.flag()?;
-        let waited = match self.0.next()? {
-            "-" => None,
-            count => Some(count.parse().ok()?),
-        };
+        let waited = self.or_none()?;
         let has_news = self.flag()?;
+        let stamp = self.or_none()?.map(Duration::from_nanos);
+        let starts = self.number()?;
         let file = match self.number() {
             None => None,
             Some(device) => {
@@ -58,10 +58,72 @@ impl<'a> Words<'a> {
             file,
             waited,
             has_news,
+            unread: (stamp, starts),
         })
     }
 
-    pub(super) fn source(&mut self) -> Option<Source> {
+    pub(super) fn logger(&mut self) -> Option<Log> {
+        let (read, null, pid) = (self.number()?, self.number()?, self.number()?);
+        let mut places = Vec::new();
+        while let Some(at) = self.held() {
+            places.push(at);
+        }
+        Some(Log::Syslog {
+            read,
+            null,
+            places,
+            pid,
+        })
+    }
+
+    pub(super) fn child(&mut self) -> Option<Child> {
+        Some(Child {
+            pid: self.number().filter(|pid| *pid > 0)?,
+            listener: self.number()?,
+            since: self.span()?,
+            stage: match self.0.next()? {
+                "running" => Stage::Running,
+                "asking" => Stage::Asking,
+                "denied" => Stage::Denied,
+                _ => return None,
+            },
+            source: self.source()?,
+            peer: self.peer()?,
+        })
+    }
+
+    pub(super) fn pending(&mut self) -> Option<Pending> {
+        Some(Pending {
+            conn: self.number()?,
+            listener: self.number()?,
+            until: self.span()?,
+            taken: unhex(self.0.next()?)?,
+            peer: self.peer()??,
+        })
+    }
+
+    pub(super) fn farewell(&mut self) -> Option<Farewell> {
+        Some(Farewell {
+            conn: self.number()?,
+            sent: self.number()?,
+            until: self.span()?,
+        })
+    }
+
+    /// Nanoseconds.
+    fn span(&mut self) -> Option<Duration> {
+        self.number().map(Duration::from_nanos)
+    }
+
+    /// A number, or `-` for none.
+    fn or_none(&mut self) -> Option<Option<u64>> {
+        Some(match self.0.next()? {
+            "-" => None,
+            number => Some(number.parse().ok()?),
+        })
+    }
+
+    fn source(&mut self) -> Option<Source> {
         Some(match self.0.next()? {
             "4" => Source::V4(self.number()?),
             "6" => Source::V6(self.number::<u64>()?.to_be_bytes()),
@@ -72,7 +134,7 @@ impl<'a> Words<'a> {
         })
     }
 
-    pub(super) fn peer(&mut self) -> Option<Option<Peer>> {
+    fn peer(&mut self) -> Option<Option<Peer>> {
         Some(Some(match self.0.next()? {
             "alone" => return Some(None),
             "inet" => Peer::Inet(self.number()?),

@@ -1,0 +1,114 @@
+//! How a state is written: each thing as the words of a line.
+
+use super::{Child, Farewell, Held, Listener, Log, Pending, Stage};
+use crate::model::peer::{Credentials, Peer, Source};
+use std::fmt::Write;
+use std::time::Duration;
+
+pub(super) fn line(out: &mut String, words: std::fmt::Arguments<'_>) {
+    // Writing to a string cannot fail.
+    let _ = out.write_fmt(words);
+    out.push('\n');
+}
+
+pub(super) fn held(at: &Held) -> String {
+    format!("{} {}", at.folder, hex(&at.name))
+}
+
+/// Two digits for each byte behind an `x`, so that nothing is a word too.
+fn hex(bytes: &[u8]) -> String {
+    let digits = bytes.iter().map(|byte| format!("{byte:02x}"));
+    std::iter::once("x".to_owned()).chain(digits).collect()
+}
+
+fn or_none<T: ToString>(it: Option<T>) -> String {
+    it.map_or("-".into(), |it| it.to_string())
+}
+
+/// `None` where there is nothing to say.
+pub(super) fn log(log: &Log) -> Option<String> {
+    Some(match log {
+        Log::Inherited => return None,
+        Log::File { at, umask } => format!("logfile {umask} {}", held(at)),
+        Log::Syslog {
+            read,
+            null,
+            places,
+            pid,
+        } => {
+            let places: String = places.iter().map(|at| format!(" {}", held(at))).collect();
+            format!("logger {read} {null} {pid}{places}")
+        }
+    })
+}
+
+pub(super) fn listener(listener: &Listener) -> String {
+    let adopted = or_none(listener.adopted.as_ref().map(|name| hex(name)));
+    let waited = or_none(listener.waited);
+    let (is_kept, has_news) = (u8::from(listener.is_kept), u8::from(listener.has_news));
+    let (stamp, starts) = listener.unread;
+    let stamp = or_none(stamp.as_ref().map(Duration::as_nanos));
+    let file = listener
+        .file
+        .as_ref()
+        .map_or(String::new(), |(at, (device, inode))| {
+            format!(" {device} {inode} {}", held(at))
+        });
+    format!("listener {adopted} {is_kept} {waited} {has_news} {stamp} {starts}{file}")
+}
+
+pub(super) fn child(child: &Child) -> String {
+    let Child {
+        pid,
+        listener,
+        since,
+        peer,
+        source,
+        stage,
+    } = child;
+    let stage = match stage {
+        Stage::Running => "running",
+        Stage::Asking => "asking",
+        Stage::Denied => "denied",
+    };
+    let (since, source) = (since.as_nanos(), source_words(*source));
+    let peer = peer_words(peer.as_ref());
+    format!("child {pid} {listener} {since} {stage} {source} {peer}")
+}
+
+pub(super) fn pending(pending: &Pending) -> String {
+    let Pending {
+        conn,
+        listener,
+        until,
+        taken,
+        peer,
+    } = pending;
+    let (until, taken, peer) = (until.as_nanos(), hex(taken), peer_words(Some(peer)));
+    format!("pending {conn} {listener} {until} {taken} {peer}")
+}
+
+pub(super) fn farewell(farewell: &Farewell) -> String {
+    let Farewell { conn, sent, until } = farewell;
+    format!("farewell {conn} {sent} {}", until.as_nanos())
+}
+
+fn source_words(source: Source) -> String {
+    match source {
+        Source::V4(ip) => format!("4 {ip}"),
+        Source::V6(prefix) => format!("6 {}", u64::from_be_bytes(prefix)),
+        Source::Uid(uid) => format!("uid {uid}"),
+        Source::Cid(cid) => format!("cid {cid}"),
+        Source::Unknown => "nobody".into(),
+    }
+}
+
+fn peer_words(peer: Option<&Peer>) -> String {
+    match peer {
+        None => "alone".into(),
+        Some(Peer::Inet(address)) => format!("inet {address}"),
+        Some(Peer::Unix(Some(Credentials { pid, uid, gid }))) => format!("unix {pid} {uid} {gid}"),
+        Some(Peer::Unix(None)) => "unknown".into(),
+        Some(Peer::Vsock { cid, port }) => format!("vsock {cid} {port}"),
+    }
+}

@@ -1,0 +1,165 @@
+//! A state is read as it was written, and nothing else is a state.
+
+use super::*;
+use crate::model::peer::Credentials;
+
+fn children() -> Vec<Child> {
+    let child = |pid, peer| Child {
+        pid,
+        listener: 1,
+        since: Duration::from_nanos(1_234_567_890_123),
+        // That of another than the peer, where a proxy is counted.
+        source: match pid {
+            100 => Source::V4(u32::MAX),
+            101 => Source::V6([255, 0, 0, 0, 0, 0, 0, 1]),
+            102 => Source::Cid(3),
+            103 => Source::Unknown,
+            _ => Source::Uid(7),
+        },
+        stage: match pid {
+            100 => Stage::Asking,
+            101 => Stage::Denied,
+            _ => Stage::Running,
+        },
+        peer,
+    };
+    let credentials = Credentials {
+        pid: 77,
+        uid: 1000,
+        gid: 100,
+    };
+    vec![
+        child(100, None),
+        child(101, Some(Peer::Inet("192.0.2.7:4711".parse().unwrap()))),
+        child(102, Some(Peer::Inet("[fe80::1%2]:4711".parse().unwrap()))),
+        child(103, Some(Peer::Unix(Some(credentials)))),
+        child(104, Some(Peer::Unix(None))),
+        child(105, Some(Peer::Vsock { cid: 3, port: 9 })),
+    ]
+}
+
+fn pendings() -> Vec<Pending> {
+    let pending = |conn, taken: &[u8], peer| Pending {
+        conn,
+        listener: 1,
+        until: Duration::from_nanos(1_234_567_890_124),
+        taken: taken.to_vec(),
+        peer,
+    };
+    vec![
+        pending(19, b"", Peer::Unix(None)),
+        pending(
+            20,
+            b"PROXY \r\0",
+            Peer::Inet("192.0.2.7:4711".parse().unwrap()),
+        ),
+    ]
+}
+
+fn whole() -> State {
+    let held = |folder, name: &[u8]| Held {
+        folder,
+        name: name.to_vec(),
+    };
+    let listener = |adopted: Option<&[u8]>, file| Listener {
+        adopted: adopted.map(<[u8]>::to_vec),
+        is_kept: false,
+        file,
+        waited: None,
+        has_news: false,
+        unread: (None, 0),
+    };
+    State {
+        pid: 42,
+        may_have_strangers: true,
+        accepted: u64::MAX,
+        denied: 2,
+        failed: 3,
+        pidfile: Some((9, held(10, b"pid file\n"))),
+        log: Log::Syslog {
+            read: 11,
+            null: 12,
+            places: vec![held(13, b"log"), held(14, b"dev-log")],
+            pid: 43,
+        },
+        listeners: vec![
+            listener(None, None),
+            Listener {
+                is_kept: true,
+                waited: Some(5),
+                has_news: true,
+                unread: (Some(Duration::new(1_800_000_000, 1)), 4),
+                ..listener(Some(b""), Some((held(15, b"\xff sock"), (7, 8))))
+            },
+        ],
+        children: children(),
+        notify: Some(16),
+        verdicts: Some((17, 18)),
+        pendings: pendings(),
+        farewells: vec![Farewell {
+            conn: 21,
+            sent: 7,
+            until: Duration::from_secs(1),
+        }],
+    }
+}
+
+#[test]
+fn what_goes_in_comes_out() {
+    let state = whole();
+    assert_eq!(State::decode(&state.encode()), Some(state.clone()));
+    for log in [
+        Log::Inherited,
+        Log::File {
+            at: Held {
+                folder: 3,
+                name: b"log".to_vec(),
+            },
+            umask: 0o22,
+        },
+    ] {
+        let state = State {
+            log,
+            pidfile: None,
+            ..state.clone()
+        };
+        assert_eq!(State::decode(&state.encode()), Some(state));
+    }
+}
+
+#[test]
+fn every_number_is_told() {
+    assert_eq!(whole().numbers(), (9..=21).collect::<Vec<_>>());
+}
+
+/// Cut anywhere, or of another version, it is none.
+#[test]
+fn anything_else_is_no_state() {
+    let text = whole().encode();
+    for len in 0..text.len() {
+        assert_eq!(State::decode(&text[..len]), None, "{len}");
+    }
+    let swaps = [
+        ("skd-state 2", "skd-state 1"),
+        ("process 42", "process 0"),
+        ("process 42 1", "process 42 2"),
+        ("process", "procession"),
+        ("child 100 1", "child 100 2"),
+        ("child 100", "child -1"),
+        ("pending 19 1", "pending 19 2"),
+        ("asking", "asked"),
+        ("farewell 21 7", "farewell 21 -7"),
+        ("inet 192.0.2.7", "inet 192.0.2"),
+        ("x70696420", "x7069642"),
+        ("x70696420", "70696420"),
+        ("counts ", "counts 1 "),
+        ("end", "end end"),
+    ];
+    for (from, to) in swaps {
+        assert!(text.contains(from), "{from}");
+        assert_eq!(State::decode(&text.replacen(from, to, 1)), None, "{to}");
+    }
+    for text in ["", "end\n", "skd-state 2\nend\n"] {
+        assert_eq!(State::decode(text), None);
+    }
+}

@@ -1,0 +1,135 @@
+//! What the skd that takes our place is left, and how it goes on with that.
+
+use crate::listen::{Origin, SocketFile};
+use crate::model::event::Trouble;
+use crate::model::state::{self, State};
+use crate::serve::Server;
+use crate::serve::children::Child;
+use crate::sys::errno::Errno;
+use crate::sys::handover::Keeper;
+use crate::sys::{clock, process};
+use std::os::unix::ffi::OsStrExt;
+use std::time::{Duration, Instant};
+
+/// One moment on both clocks: ours, and CLOCK_MONOTONIC as a number, which the next skd can read.
+pub(super) struct Now {
+    instant: Instant,
+    monotonic: Duration,
+}
+
+impl Now {
+    fn get() -> Self {
+        Self {
+            instant: Instant::now(),
+            monotonic: clock::monotonic(),
+        }
+    }
+
+    pub(super) fn number_of(&self, moment: Instant) -> Duration {
+        let (ahead, behind) = (
+            moment.saturating_duration_since(self.instant),
+            self.instant.saturating_duration_since(moment),
+        );
+        (self.monotonic + ahead).saturating_sub(behind)
+    }
+
+    pub(super) fn moment_of(&self, number: Duration) -> Instant {
+        let (ahead, behind) = (
+            number.saturating_sub(self.monotonic),
+            self.monotonic.saturating_sub(number),
+        );
+        let moment = self.instant.checked_sub(behind).unwrap_or(self.instant);
+        moment.checked_add(ahead).unwrap_or(moment)
+    }
+}
+
+impl Server {
+    /// All that the next skd has to know.
+    pub(super) fn state(&self, keeper: &mut Keeper) -> Result<State, Errno> {
+        let mut listeners = Vec::new();
+        for listening in &self.listeners {
+            let listener = &listening.listener;
+            let file = listener.file.as_ref();
+            listeners.push(state::Listener {
+                adopted: match &listener.origin {
+                    Origin::Adopted { name } => Some(name.as_bytes().to_vec()),
+                    Origin::Ours => None,
+                },
+                is_kept: listening.is_kept,
+                file: file
+                    .map(|file| SocketFile::keep(file, keeper))
+                    .transpose()?,
+                waited: listening.lent.waited(),
+                has_news: listening.lent.has_news(),
+                unread: listening.guard.unread(),
+            });
+        }
+        let now = Now::get();
+        let children = self.children.all().map(|(pid, child)| state::Child {
+            pid,
+            listener: child.listener,
+            since: now.number_of(child.since),
+            peer: child.peer,
+            source: child.source,
+            stage: child.stage,
+        });
+        let pidfile = self.pidfile.as_ref();
+        Ok(State {
+            pid: process::own_pid(),
+            may_have_strangers: self.generations.may_have_strangers(),
+            accepted: self.accepted,
+            denied: self.denied,
+            failed: self.failed,
+            pidfile: pidfile.map(|pidfile| pidfile.keep(keeper)).transpose()?,
+            log: self.words.keep(keeper)?,
+            notify: self.notices.keep(keeper)?,
+            verdicts: self.verdicts.keep(keeper)?,
+            children: children.collect(),
+            pendings: self.pendings.keep(&now, keeper)?,
+            farewells: self.farewells.keep(&now, keeper)?,
+            listeners,
+        })
+    }
+
+    /// Goes on where the skd before us was.
+    pub(crate) fn resume(&mut self, state: &State) {
+        (self.accepted, self.failed) = (state.accepted, state.failed);
+        self.denied = state.denied;
+        let now = Now::get();
+        for kept in &state.children {
+            self.generations.born(kept.pid);
+            let child = Child {
+                listener: kept.listener,
+                peer: kept.peer,
+                source: kept.source,
+                stage: kept.stage,
+                since: now.moment_of(kept.since),
+            };
+            self.children.insert(kept.pid, child);
+            match &kept.peer {
+                Some(_) => drop(self.sources.enter(kept.source)),
+                None => self.resume_lent(kept.listener as usize, kept.pid),
+            }
+        }
+        for (listening, kept) in self.listeners.iter_mut().zip(&state.listeners) {
+            listening.is_kept = kept.is_kept;
+            listening.lent.resume(kept.waited, kept.has_news);
+            listening.guard.resume(kept.unread);
+        }
+        let verdicts = state.verdicts.map(|ends| self.resume_verdicts(ends));
+        if let Some(Err(errno)) = verdicts {
+            let text = format!("unable to hear what look-ups find: {errno}");
+            self.warn(Trouble::Other, None, text);
+        }
+        for kept in &state.pendings {
+            self.resume_pending(kept, now.moment_of(kept.until));
+        }
+        let message = self.gate.refusal();
+        for kept in &state.farewells {
+            let until = now.moment_of(kept.until);
+            let message = message.clone().unwrap_or_default();
+            self.farewells.resume(&self.poll, kept, message, until);
+        }
+        self.log.note(|| "in the place of the skd before".into());
+    }
+}
