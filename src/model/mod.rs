@@ -13,4 +13,5 @@ pub(crate) mod peer;
 pub(crate) mod service;
 pub(crate) mod sockopt;
 pub(crate) mod state;
+pub(crate) mod tally;
 pub(crate) mod text;

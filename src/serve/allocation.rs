@@ -76,10 +76,10 @@ fn server(socket: OwnedFd, place: Place) -> Server {
 
 /// Serves as many clients as `connect` makes, all there at once, to their end; returns how often skd asked for memory.
 fn serve<C: Read>(server: &mut Server, connect: &impl Fn() -> C) -> u64 {
-    let goal = server.accepted + CLIENTS;
+    let goal = server.tallies.sum().accepted + CLIENTS;
     let clients: Vec<C> = (0..CLIENTS).map(|_| connect()).collect();
     let mut count = allocations(|| {
-        while server.accepted < goal {
+        while server.tallies.sum().accepted < goal {
             server.turn();
         }
     });
@@ -92,7 +92,10 @@ fn serve<C: Read>(server: &mut Server, connect: &impl Fn() -> C) -> u64 {
         waitid(Id::Pid(Pid::from_raw(pid)), flags).unwrap();
     }
     count += allocations(|| server.reap());
-    assert_eq!((server.children.count(), server.failed), (0, 0));
+    assert_eq!(
+        (server.children.count(), server.tallies.sum().failed),
+        (0, 0)
+    );
     count
 }
 

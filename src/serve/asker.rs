@@ -91,7 +91,7 @@ impl Server {
         let forked = self.open_verdicts().and_then(|()| fork::fork());
         match forked {
             Ok(Side::Parent { pid }) => {
-                self.adopt_child(place, guest.leave(), pid, Stage::Asking);
+                self.adopt_child(place, Some(guest.leave()), pid, Stage::Asking);
                 true
             }
             Ok(Side::Child) => {
@@ -100,7 +100,7 @@ impl Server {
                 fork::leave(NOT_EXECUTED)
             }
             Err(errno) => {
-                self.accepted = self.accepted.saturating_add(1);
+                self.tallies.accept(place);
                 self.no_process(place, guest.source, errno)
             }
         }
@@ -189,7 +189,7 @@ impl Server {
         match verdict {
             Verdict::Allowed => {
                 self.children.set_stage(pid, Stage::Running);
-                self.accepted = self.accepted.saturating_add(1);
+                self.tallies.accept(place);
                 self.notices.changed();
                 self.tell_accept(place, &peer, pid);
             }
@@ -202,7 +202,7 @@ impl Server {
                 if child.stage == Stage::Asking {
                     // It has been told why.
                     self.children.set_stage(pid, Stage::Denied);
-                    self.accepted = self.accepted.saturating_add(1);
+                    self.tallies.accept(place);
                 }
             }
         }
@@ -216,8 +216,8 @@ impl Server {
             // Whoever ended it, it is not for want of anything.
             self.deny(place, peer, || "stopping".into());
         } else if child.stage == Stage::Asking {
-            self.accepted = self.accepted.saturating_add(1);
-            self.failed = self.failed.saturating_add(1);
+            self.tallies.accept(place);
+            self.tallies.fail(place);
             let how = How(how_of(status));
             let text = format!("{how} while names were looked up, closing the connection");
             self.warn(Trouble::Execute, Some(place), text);

@@ -3,8 +3,9 @@
 use crate::model::event::{Ended, Event, Trouble};
 use crate::model::peer::{Peer, Source};
 use crate::model::state::Stage;
-use crate::serve::Server;
+use crate::serve::guest::Who;
 use crate::serve::listening::Way;
+use crate::serve::{Server, index};
 use crate::sys::errno::Errno;
 use crate::sys::process;
 use std::collections::HashMap;
@@ -109,6 +110,24 @@ impl Server {
         self.ended = ended;
     }
 
+    /// A child has been started; `who` is its client, if it is not one of a listener or a datagram.
+    pub(super) fn adopt_child(&mut self, place: usize, who: Option<Who>, pid: i32, stage: Stage) {
+        let child = Child {
+            listener: index(place),
+            peer: who.map(|who| who.peer),
+            source: who.map_or(Source::Unknown, |who| who.source),
+            stage,
+            since: Instant::now(),
+        };
+        self.enter_child(pid, child);
+    }
+
+    pub(super) fn enter_child(&mut self, pid: i32, child: Child) {
+        self.generations.born(pid);
+        self.tallies.enter(child.listener as usize);
+        self.children.insert(pid, child);
+    }
+
     fn account(
         &mut self,
         pid: i32,
@@ -119,6 +138,7 @@ impl Server {
         let now = Instant::now();
         self.notices.changed();
         let place = child.listener as usize;
+        self.tallies.leave(place);
         if let Some(errno) = failure {
             self.tell_failure(place, child, errno);
         }
@@ -134,6 +154,7 @@ impl Server {
         };
         let how = how_of(status);
         let lasted = now.saturating_duration_since(child.since);
+        self.tallies.end(place, lasted);
         let event = match &child.peer {
             Some(peer) => Event::End {
                 listener,
@@ -176,7 +197,7 @@ impl Server {
             }
         };
         if is_first {
-            self.failed = self.failed.saturating_add(1);
+            self.tallies.fail(place);
         }
         let prog = self.service.quoted_prog();
         let text = format!("unable to run {prog}: {errno}, {lost}");

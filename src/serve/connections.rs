@@ -8,9 +8,8 @@ use crate::model::event::{Event, Trouble};
 use crate::model::peer::{Peer, Source};
 use crate::model::state::Stage;
 use crate::serve::asker::pairs;
-use crate::serve::children::Child;
-use crate::serve::guest::{Guest, Who};
-use crate::serve::{BATCH, PATIENCE, REST, Server, index};
+use crate::serve::guest::Guest;
+use crate::serve::{BATCH, PATIENCE, REST, Server};
 use crate::sys::errno::Errno;
 use crate::sys::spawn::Handing;
 use std::os::fd::AsFd;
@@ -115,7 +114,8 @@ impl Server {
         let Some(listening) = self.listeners.get(place) else {
             return true;
         };
-        self.accepted = self.accepted.saturating_add(1);
+        let begun = Instant::now();
+        self.tallies.accept(place);
         self.notices.changed();
         let handing = self.handing();
         let started = match self.spawner.vacancy() {
@@ -137,7 +137,9 @@ impl Server {
             Ok(pid) => pid,
             Err(errno) => return self.no_process(place, who.source, errno),
         };
-        self.adopt_child(place, who, pid, Stage::Running);
+        let took = begun.elapsed();
+        self.tallies.start(place, took);
+        self.adopt_child(place, Some(who), pid, Stage::Running);
         self.tell_accept(place, &who.peer, pid);
         true
     }
@@ -149,18 +151,6 @@ impl Server {
             stderr: self.service.stderr_to_client,
             third: false,
         }
-    }
-
-    pub(super) fn adopt_child(&mut self, place: usize, who: Who, pid: i32, stage: Stage) {
-        self.generations.born(pid);
-        let child = Child {
-            listener: index(place),
-            peer: Some(who.peer),
-            source: who.source,
-            stage,
-            since: Instant::now(),
-        };
-        self.children.insert(pid, child);
     }
 
     pub(super) fn tell_accept(&mut self, place: usize, peer: &Peer, pid: i32) {
@@ -178,7 +168,7 @@ impl Server {
 
     pub(super) fn no_process(&mut self, place: usize, source: Source, errno: Errno) -> bool {
         self.sources.leave(source);
-        self.failed = self.failed.saturating_add(1);
+        self.tallies.fail(place);
         let prog = self.service.quoted_prog();
         self.warn(
             Trouble::Process,

@@ -3,11 +3,9 @@
 use crate::listen::accept::{self, Waiting};
 use crate::model::address::Place;
 use crate::model::event::{Event, Trouble};
-use crate::model::peer::Source;
 use crate::model::state::Stage;
-use crate::serve::children::Child;
 use crate::serve::guard::Step;
-use crate::serve::{REST, Server, facts, index};
+use crate::serve::{REST, Server, facts};
 use crate::sys::errno::Errno;
 use crate::sys::spawn::Handing;
 use crate::sys::{datagram, fd};
@@ -54,6 +52,7 @@ impl Server {
         if !self.has_slot(place) {
             return;
         }
+        let begun = Instant::now();
         let Some(listening) = self.listeners.get_mut(place) else {
             return;
         };
@@ -86,33 +85,25 @@ impl Server {
             }
         };
         if listening.guard.starts() == 0 {
-            self.accepted = self.accepted.saturating_add(1);
+            self.tallies.accept(place);
         }
         self.notices.changed();
         listening.guard.started();
         listening.program = Some(pid);
         listening.was_executed = true;
         let now = Instant::now();
-        self.generations.born(pid);
-        self.children.insert(
-            pid,
-            Child {
-                listener: index(place),
-                peer: None,
-                source: Source::Unknown,
-                stage: Stage::Running,
-                since: now,
-            },
-        );
+        self.tallies
+            .start(place, now.saturating_duration_since(begun));
+        self.adopt_child(place, None, pid, Stage::Running);
         let peer = waiting.sender.as_ref().map(facts::shown);
-        self.log.tell(
-            &Event::Datagram {
-                listener: &listener.label,
+        if let Some(listener) = self.labels.get(place) {
+            let event = Event::Datagram {
+                listener,
                 peer,
                 pid,
-            },
-            now,
-        );
+            };
+            self.log.tell(&event, now);
+        }
     }
 
     /// Throws the first datagram away. What a sender on this machine passed along with it is let go of then, which may
@@ -138,7 +129,7 @@ impl Server {
         let did = if listening.was_executed {
             "left it unread"
         } else {
-            self.failed = self.failed.saturating_add(1);
+            self.tallies.fail(place);
             "could not be run"
         };
         let prog = self.service.quoted_prog();

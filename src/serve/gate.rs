@@ -203,7 +203,7 @@ impl Server {
 
     /// Somebody is not let in, and hears nothing.
     pub(super) fn deny(&mut self, place: usize, peer: &Peer, reason: impl FnOnce() -> String) {
-        self.denied = self.denied.saturating_add(1);
+        self.tallies.deny(place);
         self.notices.changed();
         if !self.log.tells_connections() {
             return;

@@ -2,12 +2,10 @@
 
 use crate::listen::Listener;
 use crate::model::event::{Event, Trouble};
-use crate::model::peer::Source;
 use crate::model::state::Stage;
-use crate::serve::children::Child;
 use crate::serve::guard::{Guard, Step};
 use crate::serve::listening::Way;
-use crate::serve::{REST, Server, facts, index};
+use crate::serve::{REST, Server, facts};
 use crate::sys::errno::Errno;
 use crate::sys::fd;
 use crate::sys::poll::{Poll, Watch, can_read};
@@ -139,6 +137,7 @@ impl Server {
     }
 
     fn lend(&mut self, place: usize) {
+        let begun = Instant::now();
         let Some(listening) = self.listeners.get_mut(place) else {
             return;
         };
@@ -173,7 +172,7 @@ impl Server {
                 return self.rest(place, REST);
             }
         };
-        self.has_lent(place, pid);
+        self.has_lent(place, pid, begun);
     }
 
     /// Remembers what waits. What comes from now on is news; who comes just now may be counted as both, so that in doubt
@@ -193,28 +192,20 @@ impl Server {
         }
     }
 
-    fn has_lent(&mut self, place: usize, pid: i32) {
+    fn has_lent(&mut self, place: usize, pid: i32, begun: Instant) {
         let Some(listening) = self.listeners.get_mut(place) else {
             return;
         };
         if !listening.lent.is_again {
-            self.accepted = self.accepted.saturating_add(1);
+            self.tallies.accept(place);
         }
         listening.guard.started();
         listening.program = Some(pid);
         listening.was_executed = true;
         let now = Instant::now();
-        self.generations.born(pid);
-        self.children.insert(
-            pid,
-            Child {
-                listener: index(place),
-                peer: None,
-                source: Source::Unknown,
-                stage: Stage::Running,
-                since: now,
-            },
-        );
+        self.tallies
+            .start(place, now.saturating_duration_since(begun));
+        self.adopt_child(place, None, pid, Stage::Running);
         self.notices.changed();
         let count = self.count();
         if let Some(listener) = self.labels.get(place) {

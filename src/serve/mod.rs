@@ -34,6 +34,7 @@ use crate::model::address::Label;
 use crate::model::error::Fatal;
 use crate::model::event::{Count, Event, Status, Trouble, Warning};
 use crate::model::service::{Lifetime, Mode, Service};
+use crate::model::tally::{Counts, Tallies};
 use crate::report::log::Log;
 use crate::sys::errno::Errno;
 use crate::sys::limits;
@@ -91,9 +92,7 @@ pub(crate) struct Server {
     pendings: Pendings,
     farewells: Farewells,
     verdicts: Verdicts,
-    accepted: u64,
-    denied: u64,
-    failed: u64,
+    tallies: Tallies,
     /// How often in a row no spawn slot was free.
     stuck: u32,
     log: Log,
@@ -157,6 +156,7 @@ impl Server {
         Ok(Self {
             service,
             program,
+            tallies: Tallies::new(listeners.len()),
             labels: listeners.iter().map(|it| it.label.clone()).collect(),
             listeners: listeners
                 .into_iter()
@@ -174,9 +174,6 @@ impl Server {
             pendings: Pendings::default(),
             farewells: Farewells::default(),
             verdicts: Verdicts::default(),
-            accepted: 0,
-            denied: 0,
-            failed: 0,
             stuck: 0,
             log,
             words,
@@ -367,11 +364,16 @@ impl Server {
     }
 
     fn status(&self) -> Status {
+        let Counts {
+            accepted,
+            denied,
+            failed,
+        } = self.tallies.sum();
         Status {
             count: self.count(),
-            accepted: self.accepted,
-            denied: self.denied,
-            failed: self.failed,
+            accepted,
+            denied,
+            failed,
         }
     }
 

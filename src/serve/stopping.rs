@@ -111,7 +111,8 @@ impl Server {
     /// Whether there is nothing left to wait for; takes the next step where it is time.
     pub(super) fn is_over(&mut self, now: Instant) -> bool {
         let is_busy = !self.is_quiet() || (self.stopping.is_none() && self.rests(now));
-        let taken = self.accepted.saturating_add(self.denied);
+        let counts = self.tallies.sum();
+        let taken = counts.accepted.saturating_add(counts.denied);
         let Some(stopping) = &mut self.stopping else {
             let is_idle = self.idleness.is_long(&self.lifetime, is_busy, taken, now);
             return is_idle && self.leave_idle(now);

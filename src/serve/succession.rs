@@ -47,7 +47,7 @@ impl Server {
     /// All that the next skd has to know.
     pub(super) fn state(&self, keeper: &mut Keeper) -> Result<State, Errno> {
         let mut listeners = Vec::new();
-        for listening in &self.listeners {
+        for (listening, tally) in self.listeners.iter().zip(self.tallies.each()) {
             let listener = &listening.listener;
             let file = listener.file.as_ref();
             listeners.push(state::Listener {
@@ -62,6 +62,7 @@ impl Server {
                 waited: listening.lent.waited(),
                 has_news: listening.lent.has_news(),
                 unread: listening.guard.unread(),
+                tally: *tally,
             });
         }
         let now = Now::get();
@@ -77,9 +78,6 @@ impl Server {
         Ok(State {
             pid: process::own_pid(),
             may_have_strangers: self.generations.may_have_strangers(),
-            accepted: self.accepted,
-            denied: self.denied,
-            failed: self.failed,
             pidfile: pidfile.map(|pidfile| pidfile.keep(keeper)).transpose()?,
             log: self.words.keep(keeper)?,
             notify: self.notices.keep(keeper)?,
@@ -93,11 +91,11 @@ impl Server {
 
     /// Goes on where the skd before us was.
     pub(crate) fn resume(&mut self, state: &State) {
-        (self.accepted, self.failed) = (state.accepted, state.failed);
-        self.denied = state.denied;
         let now = Now::get();
+        for (place, kept) in state.listeners.iter().enumerate() {
+            self.tallies.resume(place, kept.tally);
+        }
         for kept in &state.children {
-            self.generations.born(kept.pid);
             let child = Child {
                 listener: kept.listener,
                 peer: kept.peer,
@@ -105,7 +103,7 @@ impl Server {
                 stage: kept.stage,
                 since: now.moment_of(kept.since),
             };
-            self.children.insert(kept.pid, child);
+            self.enter_child(kept.pid, child);
             match &kept.peer {
                 Some(_) => drop(self.sources.enter(kept.source)),
                 None => self.resume_lent(kept.listener as usize, kept.pid),

@@ -2,6 +2,7 @@
 
 use super::{Child, Farewell, Held, Listener, Log, Pending, Stage};
 use crate::model::peer::{Credentials, Peer, Source};
+use crate::model::tally::{Counts, Histogram, Tally};
 use std::fmt::Write;
 use std::time::Duration;
 
@@ -54,7 +55,23 @@ pub(super) fn listener(listener: &Listener) -> String {
         .map_or(String::new(), |(at, (device, inode))| {
             format!(" {device} {inode} {}", held(at))
         });
-    format!("listener {adopted} {is_kept} {waited} {has_news} {stamp} {starts}{file}")
+    let tally = tally(&listener.tally);
+    format!("listener {adopted} {is_kept} {waited} {has_news} {stamp} {starts} {tally}{file}")
+}
+
+fn tally(tally: &Tally) -> String {
+    let Counts {
+        accepted,
+        denied,
+        failed,
+    } = tally.counts;
+    let (spawn, run) = (histogram(&tally.spawn), histogram(&tally.run));
+    format!("{accepted} {denied} {failed} {spawn} {run}")
+}
+
+fn histogram(histogram: &Histogram) -> String {
+    let counts = histogram.counts.iter().map(|count| format!("{count} "));
+    counts.collect::<String>() + &histogram.sum.as_nanos().to_string()
 }
 
 pub(super) fn child(child: &Child) -> String {

@@ -7,6 +7,7 @@ mod lines;
 mod words;
 
 use crate::model::peer::{Peer, Source};
+use crate::model::tally::Tally;
 use lines::line;
 use std::time::Duration;
 use words::Words;
@@ -64,6 +65,8 @@ pub(crate) struct Listener {
     pub(crate) has_news: bool,
     /// The stamp of the datagram for which a program was last started, and how often one was.
     pub(crate) unread: (Option<Duration>, u32),
+    /// What was counted; the children follow by themselves.
+    pub(crate) tally: Tally,
 }
 
 /// How far a child has come.
@@ -122,9 +125,6 @@ pub(crate) struct State {
     pub(crate) pid: i32,
     /// Children may be ours that skd did not start.
     pub(crate) may_have_strangers: bool,
-    pub(crate) accepted: u64,
-    pub(crate) denied: u64,
-    pub(crate) failed: u64,
     /// The locked pid file and where it is.
     pub(crate) pidfile: Option<(Number, Held)>,
     pub(crate) log: Log,
@@ -142,12 +142,7 @@ impl State {
     pub(crate) fn encode(&self) -> String {
         let mut out = format!("{VERSION}\n");
         let strangers = u8::from(self.may_have_strangers);
-        let (accepted, denied, failed) = (self.accepted, self.denied, self.failed);
         line(&mut out, format_args!("process {} {strangers}", self.pid));
-        line(
-            &mut out,
-            format_args!("counts {accepted} {denied} {failed}"),
-        );
         if let Some((file, at)) = &self.pidfile {
             line(&mut out, format_args!("pidfile {file} {}", lines::held(at)));
         }
@@ -179,9 +174,6 @@ impl State {
         let mut state = Self {
             pid: 0,
             may_have_strangers: false,
-            accepted: 0,
-            denied: 0,
-            failed: 0,
             pidfile: None,
             log: Log::Inherited,
             notify: None,
@@ -239,11 +231,6 @@ impl State {
             "process" => {
                 self.pid = words.number()?;
                 self.may_have_strangers = words.flag()?;
-            }
-            "counts" => {
-                self.accepted = words.number()?;
-                self.denied = words.number()?;
-                self.failed = words.number()?;
             }
             "pidfile" => self.pidfile = Some((words.number()?, words.held()?)),
             "logfile" => {

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::model::peer::Credentials;
+use crate::model::tally::{Counts, Histogram};
 
 fn children() -> Vec<Child> {
     let child = |pid, peer| Child {
@@ -56,6 +57,13 @@ fn pendings() -> Vec<Pending> {
     ]
 }
 
+fn histogram(count: u64) -> Histogram {
+    Histogram {
+        counts: [count; 12],
+        sum: Duration::from_nanos(count),
+    }
+}
+
 fn whole() -> State {
     let held = |folder, name: &[u8]| Held {
         folder,
@@ -68,13 +76,11 @@ fn whole() -> State {
         waited: None,
         has_news: false,
         unread: (None, 0),
+        tally: Tally::default(),
     };
     State {
         pid: 42,
         may_have_strangers: true,
-        accepted: u64::MAX,
-        denied: 2,
-        failed: 3,
         pidfile: Some((9, held(10, b"pid file\n"))),
         log: Log::Syslog {
             read: 11,
@@ -89,6 +95,16 @@ fn whole() -> State {
                 waited: Some(5),
                 has_news: true,
                 unread: (Some(Duration::new(1_800_000_000, 1)), 4),
+                tally: Tally {
+                    counts: Counts {
+                        accepted: u64::MAX,
+                        denied: 2,
+                        failed: 3,
+                    },
+                    children: 0,
+                    spawn: histogram(1),
+                    run: histogram(u64::MAX),
+                },
                 ..listener(Some(b""), Some((held(15, b"\xff sock"), (7, 8))))
             },
         ],
@@ -152,7 +168,7 @@ fn anything_else_is_no_state() {
         ("inet 192.0.2.7", "inet 192.0.2"),
         ("x70696420", "x7069642"),
         ("x70696420", "70696420"),
-        ("counts ", "counts 1 "),
+        (" 18446744073709551615 ", " 18446744073709551616 "),
         ("end", "end end"),
     ];
     for (from, to) in swaps {

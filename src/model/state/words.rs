@@ -2,6 +2,7 @@
 
 use super::{Child, Farewell, Held, Listener, Log, Pending, Stage};
 use crate::model::peer::{Credentials, Peer, Source};
+use crate::model::tally::{Counts, Histogram, Tally};
 use std::time::Duration;
 
 /// The words of a line that are left.
@@ -45,6 +46,7 @@ impl<'a> Words<'a> {
         let has_news = self.flag()?;
         let stamp = self.or_none()?.map(Duration::from_nanos);
         let starts = self.number()?;
+        let tally = self.tally()?;
         let file = match self.number() {
             None => None,
             Some(device) => {
@@ -59,7 +61,30 @@ impl<'a> Words<'a> {
             waited,
             has_news,
             unread: (stamp, starts),
+            tally,
         })
+    }
+
+    fn tally(&mut self) -> Option<Tally> {
+        Some(Tally {
+            counts: Counts {
+                accepted: self.number()?,
+                denied: self.number()?,
+                failed: self.number()?,
+            },
+            children: 0,
+            spawn: self.histogram()?,
+            run: self.histogram()?,
+        })
+    }
+
+    fn histogram(&mut self) -> Option<Histogram> {
+        let mut histogram = Histogram::default();
+        for count in &mut histogram.counts {
+            *count = self.number()?;
+        }
+        histogram.sum = self.span()?;
+        Some(histogram)
     }
 
     pub(super) fn logger(&mut self) -> Option<Log> {
