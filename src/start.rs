@@ -79,6 +79,7 @@ impl Start<'_> {
             Some((prepared, options)) => listen::make(run, prepared, &options, inherited)?,
             None => Listeners {
                 all: inherited,
+                metrics: metrics_of(run, &self.resumed, &mut self.log)?,
                 ports: Vec::new(),
             },
         };
@@ -125,6 +126,7 @@ impl Start<'_> {
             program,
             gate,
             listeners: listeners.all,
+            metrics: listeners.metrics,
             log,
             words,
             pidfile,
@@ -272,6 +274,7 @@ impl Start<'_> {
             (run.lifetime.idle_exit.is_some(), "--idle-exit"),
             (run.lifetime.drain.is_some(), "--drain"),
             (daemon.fd_store, "--fdstore"),
+            (run.metrics.is_some(), "--metrics"),
             (daemon.background, "--background"),
             (daemon.supervise, "--supervise"),
             (daemon.pidfile.is_some(), "--pidfile"),
@@ -366,6 +369,19 @@ fn words(log: Option<&LogTo>, ids: &Ids, resumed: &Resumed) -> Result<Words, Fat
             Ok(words.unwrap_or(Words::Inherited))
         }
     }
+}
+
+/// Where metrics are told, in the place of another skd.
+fn metrics_of(run: &Run, resumed: &Resumed, log: &mut Log) -> Result<Vec<Listener>, Fatal> {
+    if let Some(state) = resumed.state() {
+        return listen::resume_metrics(state);
+    }
+    // It may be that only the skd before us was allowed to bind them.
+    let made = listen::make_metrics(run);
+    Ok(made.unwrap_or_else(|fatal| {
+        log.warn(&fatal.text);
+        Vec::new()
+    }))
 }
 
 /// /dev/null, while it can still be found.

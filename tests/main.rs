@@ -26,6 +26,7 @@ mod lookups;
 mod making;
 mod manual;
 mod messages;
+mod metrics;
 mod notify;
 mod options;
 mod pidfile;

@@ -207,6 +207,9 @@ serve/notices.rs STATUS_EVERY | s 1 | at most once a second
 serve/notices.rs RETRY | ms 100 | is tried again every 0.1 s, at most 100 times
 serve/notices.rs TRIES | 100 | is tried again every 0.1 s, at most 100 times
 serve/upgrade.rs PATIENCE | s 2 | exits 0 within 2 s
+serve/scrapes.rs MOST | 64 | At most 64 ask at once
+serve/scrapes.rs PATIENCE | s 5 | whoever has not said all of it after 5 s is closed
+report/http.rs REQUEST_BYTES | 8 1024 | A request has at most 8192 bytes
 serve/lent.rs DOUBTS | 16 | up to 16 starts in a row
 serve/guard.rs STARTS | 5 | at most 5 times
 serve/guard.rs PAUSES | ms 100 ms 400 s 1 s 2 | with pauses of 0.1, 0.4, 1 and 2 seconds
@@ -407,7 +410,7 @@ fn the_command_lines_of_manual_and_readme_pass_check() {
         serves.then_some(line)
     });
     let commands: Vec<_> = commands.collect();
-    assert_eq!(commands.len(), 28, "{commands:#?}");
+    assert_eq!(commands.len(), 29, "{commands:#?}");
     for line in commands {
         if !line.contains(" --user ") || need::root() {
             passes_check(&line, &folder);

@@ -43,6 +43,7 @@ pub(crate) fn meant(typed: &ArgMatches) -> Result<Run, Fatal> {
     Ok(Run {
         service,
         named: sockets::named(typed, family)?,
+        metrics: sockets::metrics(typed, family)?,
         making: making(typed, family)?,
         adopt,
         heed_listen_fds: !given(typed, "no-adopt"),
@@ -225,6 +226,7 @@ fn needs_socket(typed: &ArgMatches) -> Option<&'static str> {
         ("pass", "--pass"),
         ("idle-exit", "--idle-exit"),
         ("drain", "--drain"),
+        ("metrics", "--metrics"),
     ];
     const FLAGS: &[(&str, &str)] = &[
         ("stream", "--stream"),

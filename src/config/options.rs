@@ -317,6 +317,12 @@ pub(super) const SECTIONS: &[(&str, &[Spec])] = &[
             ),
             spec(
                 NONE,
+                "metrics",
+                One("ADDR|PATH"),
+                "answer HTTP GET /metrics there",
+            ),
+            spec(
+                NONE,
                 "check",
                 Nothing,
                 "read everything, bind and start nothing",

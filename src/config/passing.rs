@@ -25,6 +25,7 @@ const EXCLUDED: [(&str, &[&str]); 2] = [
             "idle-exit",
             "drain",
             "fdstore",
+            "metrics",
             "supervise",
         ],
     ),

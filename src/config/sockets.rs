@@ -1,10 +1,11 @@
 //! Turns the options that name addresses into the sockets to make, in their order.
 
 use crate::config::addr;
-use crate::config::draft::{given, values};
+use crate::config::draft::{given, value, values};
 use crate::model::address::{Family, Host, Named, Style};
 use crate::model::error::Fatal;
 use clap::ArgMatches;
+use std::os::unix::ffi::OsStrExt;
 
 /// The style of the `-i` and `-l` sockets.
 fn style(typed: &ArgMatches) -> Result<Style, Fatal> {
@@ -87,6 +88,22 @@ pub(super) fn named(typed: &ArgMatches, family: Family) -> Result<Vec<Named>, Fa
     }
     named.sort_by_key(|(place, _)| *place);
     Ok(named.into_iter().map(|(_, named)| named).collect())
+}
+
+/// Where the metrics are told: a path has a slash, or is `@name`.
+pub(super) fn metrics(typed: &ArgMatches, family: Family) -> Result<Option<Named>, Fatal> {
+    let Some(word) = value(typed, "metrics") else {
+        return Ok(None);
+    };
+    let style = Style::Stream;
+    let bytes = word.as_bytes();
+    if bytes.contains(&b'/') || bytes.starts_with(b"@") {
+        let name = addr::unix("--metrics", word)?;
+        return Ok(Some(Named::Unix { style, name }));
+    }
+    let (host, port) = addr::inet("--metrics", word)?;
+    agree("--metrics", &host, family)?;
+    Ok(Some(Named::Inet { style, host, port }))
 }
 
 /// An address of one family makes no sense under an option that allows just the other.

@@ -1,81 +1,18 @@
 //! Makes the sockets that were asked for by address.
 
+use crate::listen::bindoptions::BindOptions;
 use crate::listen::open::{self, Refused};
 use crate::listen::resolve::{self, Addresses};
-use crate::listen::unixfile::{self, Access, socket_type, sun_path};
+use crate::listen::unixfile::{self, socket_type, sun_path};
 use crate::listen::{Listener, adopt};
 use crate::model::address::{Family, Label, Named, Place, Port, Style, UnixName, unmapped};
-use crate::model::daemon::UserSpec;
 use crate::model::error::Fatal;
-use crate::model::number;
-use crate::model::service::Making;
-use crate::model::sockopt::{KeepAlive, SocketOptions};
-use crate::model::text::Quoted;
 use crate::sys::errno::Errno;
 use crate::sys::sockaddr::SockAddr;
-use crate::sys::{names, socket, sockopt};
+use crate::sys::{socket, sockopt};
 use std::fmt::Display;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::OwnedFd;
-
-/// How sockets are made: what all of them have in common.
-pub(crate) struct BindOptions {
-    backlog: i32,
-    access: Access,
-    sockets: SocketOptions,
-    keepalive: Option<KeepAlive>,
-}
-
-impl BindOptions {
-    /// Looks up the owner.
-    ///
-    /// # Errors
-    /// 100 for an unknown user or group.
-    pub(crate) fn of(making: &Making, keepalive: Option<KeepAlive>) -> Result<Self, Fatal> {
-        let owner = making.owner.as_ref().map(owner_ids).transpose()?;
-        Ok(Self {
-            backlog: making.backlog,
-            access: Access {
-                mode: making.mode,
-                owner,
-            },
-            sockets: making.sockets.clone(),
-            keepalive,
-        })
-    }
-
-    /// An internet socket with all that is asked for but for SO_REUSEPORT.
-    fn open(&self, style: Style, address: SocketAddr) -> Result<OwnedFd, Refused> {
-        let domain = if address.is_ipv4() {
-            socket::AF_INET
-        } else {
-            socket::AF_INET6
-        };
-        open::inet(&self.sockets, self.keepalive, style, domain)
-    }
-}
-
-/// uid and, if a group was named, gid; names first, then numbers, as chown(1) does.
-fn owner_ids(owner: &UserSpec) -> Result<(u32, Option<u32>), Fatal> {
-    let unknown = |what: &str, name: &str| {
-        Fatal::usage(format!(
-            "--owner: there is no {what} {}",
-            Quoted(name.as_bytes())
-        ))
-    };
-    let uid = match names::user(&owner.user) {
-        Some((uid, _)) => uid,
-        None => number::id(&owner.user).ok_or_else(|| unknown("user", &owner.user))?,
-    };
-    let gid = match &owner.group {
-        None => None,
-        Some(group) => {
-            let gid = names::group(group).or_else(|| number::id(group));
-            Some(gid.ok_or_else(|| unknown("group", group))?)
-        }
-    };
-    Ok((uid, gid))
-}
 
 /// One address of the command line with its names looked up.
 pub(crate) enum Wanted {

@@ -4,6 +4,7 @@
 pub(crate) mod accept;
 mod adopt;
 mod bind;
+mod bindoptions;
 pub(crate) mod inherit;
 pub(crate) mod open;
 mod promises;
@@ -14,6 +15,7 @@ mod s6dump;
 mod unixfile;
 
 use crate::listen::accept::Arrival;
+use crate::listen::bindoptions::BindOptions;
 use crate::listen::inherit::Receiver;
 use crate::model::address::{Label, Place, Style};
 use crate::model::error::Fatal;
@@ -26,7 +28,7 @@ use std::ffi::{OsStr, OsString};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 pub(crate) use ready::ReadyFd;
-pub(crate) use resume::Resumed;
+pub(crate) use resume::{Resumed, metrics as resume_metrics};
 pub(crate) use unixfile::SocketFile;
 
 /// A listening stream or seqpacket socket, or a bound datagram socket.
@@ -169,39 +171,39 @@ fn receiver(environment: &[(OsString, OsString)]) -> Receiver {
 /// line.
 pub(crate) struct Listeners {
     pub(crate) all: Vec<Listener>,
+    /// Where the metrics are told.
+    pub(crate) metrics: Vec<Listener>,
     /// The ports to print, in the order of the command line.
     pub(crate) ports: Vec<u16>,
 }
 
 /// Names looked up, ready to be bound: everything that can be known without binding.
-pub(crate) struct Prepared(Vec<bind::Wanted>);
+pub(crate) struct Prepared {
+    services: Vec<bind::Wanted>,
+    metrics: Option<bind::Wanted>,
+}
 
 /// Looks up every name on the command line and looks at what lies at every unix path that no inherited socket satisfies.
 ///
 /// # Errors
 /// 100 for an unknown service, user or group, and for an option without a socket that it is for; 111 for a host that
 /// does not resolve, for a unix path that cannot be bound, and for what the kernel does not have.
-pub(crate) fn prepare(
-    run: &Run,
-    inherited: &[Listener],
-) -> Result<(Prepared, bind::BindOptions), Fatal> {
+pub(crate) fn prepare(run: &Run, inherited: &[Listener]) -> Result<(Prepared, BindOptions), Fatal> {
     if let Some(wrong) = run.misplaced(inherited.iter().any(Listener::is_tcp)) {
         return Err(Fatal::usage(wrong));
     }
     let keepalive = run.service.keepalive;
-    let options = bind::BindOptions::of(&run.making, keepalive)?;
+    let options = BindOptions::of(&run.making, keepalive)?;
     if let Some(keepalive) = keepalive {
         let tcp = inherited.iter().filter(|listener| listener.is_tcp());
         for listener in tcp {
             open::try_keep_alive(listener, keepalive)?;
         }
     }
-    let wanted = run
-        .named
-        .iter()
-        .map(|named| bind::Wanted::of(named, run.making.family, &options, inherited))
-        .collect::<Result<_, _>>()?;
-    Ok((Prepared(wanted), options))
+    let wanted = |named| bind::Wanted::of(named, run.making.family, &options, inherited);
+    let services = run.named.iter().map(wanted).collect::<Result<_, _>>()?;
+    let metrics = metrics_wanted(run, &options)?;
+    Ok((Prepared { services, metrics }, options))
 }
 
 impl Prepared {
@@ -209,7 +211,8 @@ impl Prepared {
     /// served like any other; but who changed the address will want to know.
     pub(crate) fn unnamed<'a>(&self, inherited: &'a [Listener]) -> Option<&'a Listener> {
         inherited.iter().find(|listener| {
-            listener.name() == STORED_AS && !self.0.iter().any(|it| it.is_satisfied_by(listener))
+            listener.name() == STORED_AS
+                && !self.services.iter().any(|it| it.is_satisfied_by(listener))
         })
     }
 }
@@ -222,15 +225,16 @@ impl Prepared {
 pub(crate) fn make(
     run: &Run,
     prepared: Prepared,
-    options: &bind::BindOptions,
+    options: &BindOptions,
     inherited: Vec<Listener>,
 ) -> Result<Listeners, Fatal> {
     let inherited_count = inherited.len();
     let mut listeners = Listeners {
         all: inherited,
+        metrics: Vec::new(),
         ports: Vec::new(),
     };
-    for wanted in prepared.0 {
+    for wanted in prepared.services {
         let inherited = listeners.all.get(..inherited_count).unwrap_or_default();
         let made = wanted.make(options, inherited)?;
         if let Some(port) = made.port.filter(|_| run.print_ports || made.port_was_open) {
@@ -238,5 +242,28 @@ pub(crate) fn make(
         }
         listeners.all.extend(made.listeners);
     }
+    if let Some(wanted) = prepared.metrics {
+        let made = wanted.make(&options.plain(), &[])?;
+        listeners.metrics = made.listeners;
+        listeners
+            .ports
+            .extend(made.port.filter(|_| made.port_was_open));
+    }
     Ok(listeners)
+}
+
+fn metrics_wanted(run: &Run, options: &BindOptions) -> Result<Option<bind::Wanted>, Fatal> {
+    let named = run.metrics.as_ref();
+    let wanted = |named| bind::Wanted::of(named, run.making.family, &options.plain(), &[]);
+    named.map(wanted).transpose()
+}
+
+/// The sockets of the metrics alone, where all others are there.
+///
+/// # Errors
+/// As `prepare` and `make`.
+pub(crate) fn make_metrics(run: &Run) -> Result<Vec<Listener>, Fatal> {
+    let options = BindOptions::of(&run.making, None)?;
+    let made = metrics_wanted(run, &options)?.map(|wanted| wanted.make(&options.plain(), &[]));
+    Ok(made.transpose()?.map_or(Vec::new(), |made| made.listeners))
 }

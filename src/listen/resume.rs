@@ -1,6 +1,8 @@
 //! What the skd before us, in whose place we are, has left us.
 
+use crate::listen::adopt::listener;
 use crate::listen::{Listener, Origin, SocketFile};
+use crate::model::address::Style;
 use crate::model::error::Fatal;
 use crate::model::manager::OWN;
 use crate::model::number;
@@ -87,6 +89,21 @@ pub(crate) fn restore(listeners: &mut [Listener], state: &State) -> Result<(), F
     pairs
         .try_for_each(|(listener, kept)| restore(listener, kept))
         .map_err(|errno| Fatal::unable("go on with the sockets", errno))
+}
+
+/// The sockets on which metrics are told.
+///
+/// # Errors
+/// 111: a descriptor is gone.
+pub(crate) fn metrics(state: &State) -> Result<Vec<Listener>, Fatal> {
+    let restore = |kept: &state::Scraped| -> Result<Listener, Errno> {
+        Ok(Listener {
+            file: kept.file.as_ref().map(SocketFile::resume).transpose()?,
+            ..listener(fd::resume(kept.socket)?, Style::Stream)?
+        })
+    };
+    let all = state.scraped.iter().map(restore).collect::<Result<_, _>>();
+    all.map_err(|errno| Fatal::unable("go on with the metrics", errno))
 }
 
 /// The same where all that is known is what LISTEN_FDNAMES calls each.

@@ -125,6 +125,8 @@ pub(crate) struct Lifetime {
 pub(crate) struct Run {
     pub(crate) service: Service,
     pub(crate) named: Vec<Named>,
+    /// Where the metrics are told.
+    pub(crate) metrics: Option<Named>,
     pub(crate) making: Making,
     pub(crate) adopt: Vec<Adopt>,
     /// False with `--no-adopt`.

@@ -53,6 +53,23 @@ pub(crate) struct Counts {
     pub(crate) failed: u64,
 }
 
+impl Histogram {
+    fn add(&mut self, other: &Self) {
+        for (count, more) in self.counts.iter_mut().zip(other.counts) {
+            *count = count.saturating_add(more);
+        }
+        self.sum = self.sum.saturating_add(other.sum);
+    }
+}
+
+impl Counts {
+    fn add(&mut self, other: Self) {
+        self.accepted = self.accepted.saturating_add(other.accepted);
+        self.denied = self.denied.saturating_add(other.denied);
+        self.failed = self.failed.saturating_add(other.failed);
+    }
+}
+
 /// What is counted for one listener.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub(crate) struct Tally {
@@ -61,6 +78,15 @@ pub(crate) struct Tally {
     pub(crate) children: u32,
     pub(crate) spawn: Histogram,
     pub(crate) run: Histogram,
+}
+
+impl Tally {
+    pub(crate) fn add(&mut self, other: &Self) {
+        self.counts.add(other.counts);
+        self.children = self.children.saturating_add(other.children);
+        self.spawn.add(&other.spawn);
+        self.run.add(&other.run);
+    }
 }
 
 /// The tallies of all listeners, and the sum of their counts.
@@ -80,15 +106,7 @@ impl Tallies {
 
     /// Goes on with what was counted for a listener before.
     pub(crate) fn resume(&mut self, place: usize, tally: Tally) {
-        let Counts {
-            accepted,
-            denied,
-            failed,
-        } = tally.counts;
-        let sum = &mut self.sum;
-        sum.accepted = sum.accepted.saturating_add(accepted);
-        sum.denied = sum.denied.saturating_add(denied);
-        sum.failed = sum.failed.saturating_add(failed);
+        self.sum.add(tally.counts);
         if let Some(it) = self.each.get_mut(place) {
             *it = tally;
         }

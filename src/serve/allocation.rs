@@ -57,6 +57,7 @@ fn server(socket: OwnedFd, place: Place) -> Server {
         program,
         gate: super::gate::Gate::open(&crate::model::admission::Admission::default()).unwrap(),
         listeners: vec![listener],
+        metrics: Vec::new(),
         log: Log::new(Level::Warning, false, Box::new(Stderr::new())),
         words: crate::daemon::words::Words::Inherited,
         pidfile: None,

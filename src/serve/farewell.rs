@@ -10,8 +10,8 @@ use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-/// So many hear it at once; the others are just closed.
-const MOST: usize = 64;
+/// So many hear at once why they are not let in; the others are just closed.
+pub(super) const MOST: usize = 64;
 /// How long one may take to go.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// The first token; each has its own.
@@ -31,16 +31,32 @@ struct Farewell {
 }
 
 /// All who go, in the order in which their time is over.
-#[derive(Default)]
 pub(crate) struct Farewells {
     all: Vec<Farewell>,
+    /// Tokens begin here, and there are as many.
+    tokens: u64,
     next: u64,
+    most: usize,
 }
 
 impl Farewells {
+    /// At most so many go at once.
+    pub(crate) fn new(tokens: u64, most: usize) -> Self {
+        Self {
+            all: Vec::new(),
+            tokens,
+            next: 0,
+            most,
+        }
+    }
+
+    pub(crate) fn count(&self) -> usize {
+        self.all.len()
+    }
+
     /// Begins to send `message`, and closes the connection when the client has gone or its time is over.
     pub(crate) fn begin(&mut self, poll: &Poll, conn: OwnedFd, message: Rc<[u8]>) {
-        if self.all.len() >= MOST {
+        if self.all.len() >= self.most {
             return;
         }
         let token = self.token();
@@ -89,8 +105,8 @@ impl Farewells {
     }
 
     fn token(&mut self) -> u64 {
-        self.next = self.next.wrapping_add(1) % TOKENS;
-        TOKENS + self.next
+        self.next = self.next.wrapping_add(1) % self.tokens;
+        self.tokens + self.next
     }
 
     fn go(&mut self, poll: &Poll, mut farewell: Farewell) {

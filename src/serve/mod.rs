@@ -21,6 +21,7 @@ pub(crate) mod notices;
 mod pending;
 mod requests;
 mod rulesfile;
+mod scrapes;
 mod stopping;
 mod succession;
 pub(crate) mod supervise;
@@ -53,6 +54,7 @@ use lent::News;
 use listening::{Listening, Way};
 use notices::Notices;
 use pending::Pendings;
+use scrapes::Scrapes;
 use std::num::NonZeroU32;
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
@@ -91,6 +93,7 @@ pub(crate) struct Server {
     gate: Gate,
     pendings: Pendings,
     farewells: Farewells,
+    scrapes: Scrapes,
     verdicts: Verdicts,
     tallies: Tallies,
     /// How often in a row no spawn slot was free.
@@ -113,6 +116,8 @@ pub(crate) struct Made {
     pub(crate) program: Rc<Program>,
     pub(crate) gate: Gate,
     pub(crate) listeners: Vec<Listener>,
+    /// Where the metrics are told.
+    pub(crate) metrics: Vec<Listener>,
     pub(crate) log: Log,
     pub(crate) words: Words,
     pub(crate) notices: Notices,
@@ -135,6 +140,7 @@ impl Server {
             program,
             gate,
             listeners,
+            metrics,
             log,
             words,
             notices,
@@ -172,7 +178,8 @@ impl Server {
             sources: Sources::default(),
             gate,
             pendings: Pendings::default(),
-            farewells: Farewells::default(),
+            farewells: Farewells::new(farewell::TOKENS, farewell::MOST),
+            scrapes: Scrapes::new(metrics),
             verdicts: Verdicts::default(),
             stuck: 0,
             log,
@@ -239,6 +246,7 @@ impl Server {
         // Children that are not ours may have ended before anyone heard of it.
         self.sweep();
         self.poll_listeners();
+        self.settle_scrapes(Instant::now());
         // Idleness begins now.
         self.is_over(Instant::now());
         while !self.turn() {}
@@ -291,6 +299,7 @@ impl Server {
         }
         self.farewells.catch_up(&self.poll, now);
         self.end_pending(now);
+        self.settle_scrapes(now);
         let status = self.status();
         self.notices
             .catch_up(now, || Some(status), &mut self.listeners);
@@ -318,6 +327,7 @@ impl Server {
             self.idleness.due(&self.lifetime),
             self.upgrade.due(),
             self.farewells.due(),
+            self.scrapes.due(),
             self.pendings.due(),
         ];
         rests.chain(others.into_iter().flatten()).min()
@@ -398,6 +408,9 @@ impl Server {
             VERDICTS => self.hear_verdicts(),
             pending::TOKENS..=pending::LAST_TOKEN => self.hear_header(token),
             farewell::TOKENS..=farewell::LAST_TOKEN => self.farewells.go_on(&self.poll, token),
+            scrapes::ASKING..=scrapes::LAST_ASKING => self.hear_scrape(token),
+            scrapes::ANSWERED..=scrapes::LAST_ANSWERED => self.answer_scrape(token),
+            scrapes::LISTENERS..=scrapes::LAST_LISTENER => self.serve_scrapes(token),
             _ => {}
         }
     }

@@ -1,7 +1,7 @@
 //! From the wish to end to the end: nobody new is served, files are removed, children are waited for if that is wanted.
 
 use crate::listen::{Origin, SocketFile};
-use crate::model::address::Place;
+use crate::model::address::{Label, Place};
 use crate::model::event::Event;
 use crate::model::service::Lifetime;
 use crate::serve::Server;
@@ -228,8 +228,13 @@ impl Server {
             return;
         };
         let file = listening.listener.file.take();
+        let label = listening.listener.label.clone();
+        self.remove_file_of(&label, file);
+    }
+
+    /// Removes the file of a socket that is called so, if it has one.
+    pub(super) fn remove_file_of(&mut self, label: &Label, file: Option<SocketFile>) {
         if let Some(Err(errno)) = file.map(SocketFile::remove) {
-            let label = &listening.listener.label;
             let text = format!("unable to remove {label}: {errno}");
             self.log.tell(&Event::Loss(text), Instant::now());
         }
@@ -239,6 +244,7 @@ impl Server {
     pub(super) fn end(mut self) {
         self.notices.finish(&mut []);
         self.upgrade.give_up();
+        self.end_scrapes();
         if let Some(Err(errno)) = self.pidfile.take().map(|pidfile| pidfile.remove()) {
             let text = format!("unable to remove the pid file: {errno}");
             self.log.tell(&Event::Loss(text), Instant::now());

@@ -85,6 +85,7 @@ impl Server {
             children: children.collect(),
             pendings: self.pendings.keep(&now, keeper)?,
             farewells: self.farewells.keep(&now, keeper)?,
+            scraped: self.scrapes.keep(keeper)?,
             listeners,
         })
     }

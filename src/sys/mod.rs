@@ -32,3 +32,4 @@ pub(crate) mod socket;
 pub(crate) mod sockopt;
 pub(crate) mod spawn;
 pub(crate) mod stderr;
+pub(crate) mod usage;

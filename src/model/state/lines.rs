@@ -1,6 +1,6 @@
 //! How a state is written: each thing as the words of a line.
 
-use super::{Child, Farewell, Held, Listener, Log, Pending, Stage};
+use super::{Child, Farewell, Held, Listener, Log, Pending, Scraped, Stage};
 use crate::model::peer::{Credentials, Peer, Source};
 use crate::model::tally::{Counts, Histogram, Tally};
 use std::fmt::Write;
@@ -49,14 +49,20 @@ pub(super) fn listener(listener: &Listener) -> String {
     let (is_kept, has_news) = (u8::from(listener.is_kept), u8::from(listener.has_news));
     let (stamp, starts) = listener.unread;
     let stamp = or_none(stamp.as_ref().map(Duration::as_nanos));
-    let file = listener
-        .file
-        .as_ref()
-        .map_or(String::new(), |(at, (device, inode))| {
-            format!(" {device} {inode} {}", held(at))
-        });
+    let file = file(listener.file.as_ref());
     let tally = tally(&listener.tally);
     format!("listener {adopted} {is_kept} {waited} {has_news} {stamp} {starts} {tally}{file}")
+}
+
+/// Behind a blank, if there is one.
+fn file(file: Option<&(Held, (u64, u64))>) -> String {
+    file.map_or(String::new(), |(at, (device, inode))| {
+        format!(" {device} {inode} {}", held(at))
+    })
+}
+
+pub(super) fn scraped(scraped: &Scraped) -> String {
+    format!("metrics {}{}", scraped.socket, file(scraped.file.as_ref()))
 }
 
 fn tally(tally: &Tally) -> String {

@@ -118,6 +118,14 @@ pub(crate) struct Farewell {
     pub(crate) until: Duration,
 }
 
+/// A socket on which metrics are told.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) struct Scraped {
+    pub(crate) socket: Number,
+    /// As of a listener.
+    pub(crate) file: Option<(Held, (u64, u64))>,
+}
+
 /// All of it.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(crate) struct State {
@@ -136,6 +144,7 @@ pub(crate) struct State {
     pub(crate) children: Vec<Child>,
     pub(crate) pendings: Vec<Pending>,
     pub(crate) farewells: Vec<Farewell>,
+    pub(crate) scraped: Vec<Scraped>,
 }
 
 impl State {
@@ -158,7 +167,8 @@ impl State {
         let words = self.listeners.iter().map(lines::listener);
         let words = words.chain(self.children.iter().map(lines::child));
         let words = words.chain(self.pendings.iter().map(lines::pending));
-        for words in words.chain(self.farewells.iter().map(lines::farewell)) {
+        let words = words.chain(self.farewells.iter().map(lines::farewell));
+        for words in words.chain(self.scraped.iter().map(lines::scraped)) {
             line(&mut out, format_args!("{words}"));
         }
         out.push_str("end\n");
@@ -182,6 +192,7 @@ impl State {
             children: Vec::new(),
             pendings: Vec::new(),
             farewells: Vec::new(),
+            scraped: Vec::new(),
         };
         for line in lines {
             let mut words = Words::of(line);
@@ -212,7 +223,10 @@ impl State {
                 numbers.extend(places.iter().map(|at| at.folder));
             }
         }
-        let files = self.listeners.iter().filter_map(|it| it.file.as_ref());
+        let files = self.listeners.iter().map(|it| &it.file);
+        let files = files
+            .chain(self.scraped.iter().map(|it| &it.file))
+            .flatten();
         numbers.extend(files.map(|(at, _)| at.folder));
         numbers.extend(self.notify);
         numbers.extend(
@@ -222,6 +236,7 @@ impl State {
         );
         numbers.extend(self.pendings.iter().map(|pending| pending.conn));
         numbers.extend(self.farewells.iter().map(|farewell| farewell.conn));
+        numbers.extend(self.scraped.iter().map(|scraped| scraped.socket));
         numbers
     }
 
@@ -246,6 +261,7 @@ impl State {
             "child" => self.children.push(words.child()?),
             "pending" => self.pendings.push(words.pending()?),
             "farewell" => self.farewells.push(words.farewell()?),
+            "metrics" => self.scraped.push(words.scraped()?),
             _ => return None,
         }
         Some(())

@@ -1,6 +1,6 @@
 //! The words of a line of a state, one after the other, strictly.
 
-use super::{Child, Farewell, Held, Listener, Log, Pending, Stage};
+use super::{Child, Farewell, Held, Listener, Log, Pending, Scraped, Stage};
 use crate::model::peer::{Credentials, Peer, Source};
 use crate::model::tally::{Counts, Histogram, Tally};
 use std::time::Duration;
@@ -47,13 +47,7 @@ impl<'a> Words<'a> {
         let stamp = self.or_none()?.map(Duration::from_nanos);
         let starts = self.number()?;
         let tally = self.tally()?;
-        let file = match self.number() {
-            None => None,
-            Some(device) => {
-                let inode = self.number()?;
-                Some((self.held()?, (device, inode)))
-            }
-        };
+        let file = self.file()?;
         Some(Listener {
             adopted,
             is_kept,
@@ -62,6 +56,24 @@ impl<'a> Words<'a> {
             has_news,
             unread: (stamp, starts),
             tally,
+        })
+    }
+
+    /// The rest of the line, if there is one.
+    fn file(&mut self) -> Option<Option<(Held, (u64, u64))>> {
+        Some(match self.number() {
+            None => None,
+            Some(device) => {
+                let inode = self.number()?;
+                Some((self.held()?, (device, inode)))
+            }
+        })
+    }
+
+    pub(super) fn scraped(&mut self) -> Option<Scraped> {
+        Some(Scraped {
+            socket: self.number()?,
+            file: self.file()?,
         })
     }
 

@@ -1,0 +1,86 @@
+//! How sockets are made: from what was asked for, with every name looked up.
+
+use crate::listen::open::{self, Refused};
+use crate::listen::unixfile::Access;
+use crate::model::address::Style;
+use crate::model::daemon::UserSpec;
+use crate::model::error::Fatal;
+use crate::model::number;
+use crate::model::service::Making;
+use crate::model::sockopt::{KeepAlive, SocketOptions};
+use crate::model::text::Quoted;
+use crate::sys::{names, socket};
+use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
+
+/// How many may wait for metrics.
+const METRICS_BACKLOG: i32 = 64;
+
+/// How sockets are made: what all of them have in common.
+pub(crate) struct BindOptions {
+    pub(super) backlog: i32,
+    pub(super) access: Access,
+    pub(super) sockets: SocketOptions,
+    keepalive: Option<KeepAlive>,
+}
+
+impl BindOptions {
+    /// Looks up the owner.
+    ///
+    /// # Errors
+    /// 100 for an unknown user or group.
+    pub(crate) fn of(making: &Making, keepalive: Option<KeepAlive>) -> Result<Self, Fatal> {
+        let owner = making.owner.as_ref().map(owner_ids).transpose()?;
+        Ok(Self {
+            backlog: making.backlog,
+            access: Access {
+                mode: making.mode,
+                owner,
+            },
+            sockets: making.sockets.clone(),
+            keepalive,
+        })
+    }
+
+    /// Who may use unix socket files, and nothing else that concerns services.
+    pub(crate) fn plain(&self) -> Self {
+        Self {
+            backlog: METRICS_BACKLOG,
+            access: self.access,
+            sockets: SocketOptions::default(),
+            keepalive: None,
+        }
+    }
+
+    /// An internet socket with all that is asked for but for SO_REUSEPORT.
+    pub(super) fn open(&self, style: Style, address: SocketAddr) -> Result<OwnedFd, Refused> {
+        let domain = if address.is_ipv4() {
+            socket::AF_INET
+        } else {
+            socket::AF_INET6
+        };
+        open::inet(&self.sockets, self.keepalive, style, domain)
+    }
+}
+
+/// uid and, if a group was named, gid; names first, then numbers, as chown(1) does.
+fn owner_ids(owner: &UserSpec) -> Result<(u32, Option<u32>), Fatal> {
+    let unknown = |what: &str, name: &str| {
+        Fatal::usage(format!(
+            "--owner: there is no {what} {}",
+            Quoted(name.as_bytes())
+        ))
+    };
+    let uid = match names::user(&owner.user) {
+        Some((uid, _)) => uid,
+        None => number::id(&owner.user).ok_or_else(|| unknown("user", &owner.user))?,
+    };
+    let gid = match &owner.group {
+        None => None,
+        Some(group) => {
+            let gid = names::group(group).or_else(|| number::id(group));
+            Some(gid.ok_or_else(|| unknown("group", group))?)
+        }
+    };
+    Ok((uid, gid))
+}
