@@ -25,24 +25,29 @@ use config::Asked;
 use daemon::background::Caller;
 use listen::{Adopted, Inherited};
 use model::error::Fatal;
+use model::service::LogFormat;
+use report::form::Form;
 use report::log::Log;
 use start::Start;
 use std::ffi::{OsStr, OsString};
 use std::io::Write;
 use std::process::ExitCode;
 use sys::stderr::Stderr;
-use sys::{env, fd};
+use sys::{clock, env, fd};
 
 fn main() -> ExitCode {
     let environment = env::all();
-    let for_journal = is_journal(&environment);
+    let mut form = Form {
+        format: LogFormat::Text,
+        for_journal: is_journal(&environment),
+        clock: clock::wall,
+    };
     let mut caller = Caller::none();
-    let code = match run(&environment, for_journal, &mut caller) {
+    let code = match run(&environment, &mut form, &mut caller) {
         Ok(code) => code,
         Err(fatal) => {
             // Nobody is left to tell if this fails.
-            let _ =
-                Stderr::starting().write(report::line::of_fatal(&fatal, for_journal).as_bytes());
+            let _ = Stderr::starting().write(form.fatal(&fatal).as_bytes());
             caller.tell(fatal.exit_code());
             fatal.exit_code()
         }
@@ -50,27 +55,32 @@ fn main() -> ExitCode {
     ExitCode::from(code)
 }
 
-/// Everything, until the exit code is known.
+/// Everything, until the exit code is known. `form` becomes what was asked for.
 fn run(
     environment: &[(OsString, OsString)],
-    for_journal: bool,
+    form: &mut Form,
     caller: &mut Caller,
 ) -> Result<u8, Fatal> {
-    let run = match config::read(std::env::args_os().skip(1).collect())? {
-        Asked::Text(text) => return start::print(&text).map(|()| 0),
-        Asked::Run(run) => *run,
+    let run = match config::read(std::env::args_os().skip(1).collect()) {
+        Ok(Asked::Text(text)) => return start::print(&text).map(|()| 0),
+        Ok(Asked::Run(run)) => *run,
+        Err((fatal, format)) => {
+            form.format = format;
+            return Err(fatal);
+        }
     };
+    form.format = run.log_format;
     if let Some(inquiry) = &run.inquiry {
         return start::answer(&run, inquiry);
     }
-    let mut log = Log::new(run.level, for_journal, Box::new(Stderr::starting()));
+    let mut log = Log::new(run.level, *form, Box::new(Stderr::starting()));
     let Adopted {
         inherited,
         ready,
         warnings,
         resumed,
     } = listen::adopt(&run, environment)?;
-    log.redirect(for_journal, Box::new(Stderr::new()));
+    log.redirect(form.for_journal, Box::new(Stderr::new()));
     for warning in warnings {
         log.warn(&warning);
     }

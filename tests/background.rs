@@ -296,7 +296,7 @@ fn a_daemon_ends_with_its_signals_and_its_children_live_on() {
     let (daemon, port) = Daemon::start(skd, &folder);
     let mut client = Client::tcp(port.trim_end().parse().unwrap());
     let child = client.hears_line();
-    let child = child.strip_prefix("ready ").unwrap().parse().unwrap();
+    let child: i32 = child.strip_prefix("ready ").unwrap().parse().unwrap();
     assert_eq!(children_of(daemon.pid()), [child]);
     daemon.signal(Signal::SIGINT);
     daemon.ends();

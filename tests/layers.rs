@@ -19,6 +19,12 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
             "model", "sys", "admit", "report", "daemon", "listen", "launch",
         ],
     ),
+    (
+        "start",
+        &[
+            "model", "sys", "report", "daemon", "listen", "launch", "serve",
+        ],
+    ),
 ];
 
 /// Rooms and files that name no environment, clock, file, descriptor or system call.
@@ -35,7 +41,9 @@ const PURE: &[&str] = &[
     "listen/promises.rs",
     "listen/s6dump.rs",
     "report/ending.rs",
+    "report/form.rs",
     "report/http.rs",
+    "report/json.rs",
     "report/line.rs",
     "report/metrics.rs",
     "report/repeats.rs",

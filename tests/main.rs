@@ -16,6 +16,7 @@ mod command_line;
 mod datagrams;
 mod environ;
 mod inherited;
+mod json;
 mod kit;
 mod layers;
 mod lending;

@@ -40,6 +40,13 @@ pub(crate) fn parse(words: Vec<OsString>) -> Result<Typed, Fatal> {
     }
 }
 
+/// What stands before the first word that is wrong.
+pub(crate) fn readable(words: Vec<OsString>) -> Option<ArgMatches> {
+    let all = std::iter::once(OsString::from("skd")).chain(doubled(words));
+    let command = command().ignore_errors(true);
+    command.try_get_matches_from(all).ok()
+}
+
 /// clap takes `-c=5` for `-c 5`; to getopt(3) the value is `=5`. One more `=` makes clap say the same.
 fn doubled(mut words: Vec<OsString>) -> Vec<OsString> {
     let specs = || SECTIONS.iter().flat_map(|(_, specs)| specs.iter());

@@ -49,6 +49,7 @@ pub(crate) fn meant(typed: &ArgMatches) -> Result<Run, Fatal> {
         heed_listen_fds: !given(typed, "no-adopt"),
         print_ports: given(typed, "print-port"),
         level: level(typed)?,
+        log_format: process::log_format(typed)?,
         lifetime: Lifetime {
             idle_exit: secs(typed, "idle-exit", 1..=MOST_SECS)?,
             drain: secs(typed, "drain", 0..=MOST_SECS)?,

@@ -18,7 +18,8 @@ mod sockets;
 mod sockopt;
 
 use crate::model::error::Fatal;
-use crate::model::service::Run;
+use crate::model::service::{LogFormat, Run};
+use clap::ArgMatches;
 use std::ffi::OsString;
 
 /// What these words mean, or the text of the usage error that they are; each blank divides two words.
@@ -27,7 +28,7 @@ fn meaning(words: &str) -> Result<Run, String> {
     match read(words.split(' ').map(OsString::from).collect()) {
         Ok(Asked::Run(run)) => Ok(*run),
         Ok(Asked::Text(text)) => panic!("{text}"),
-        Err(fatal) => {
+        Err((fatal, _)) => {
             assert_eq!(fatal.exit_code(), 100);
             Err(fatal.text)
         }
@@ -45,10 +46,18 @@ pub(crate) enum Asked {
 /// Reads skd's own command line, without its first word.
 ///
 /// # Errors
-/// A usage error that names the option and what was expected.
-pub(crate) fn read(words: Vec<OsString>) -> Result<Asked, Fatal> {
-    match cli::parse(words)? {
-        cli::Typed::Text(text) => Ok(Asked::Text(text)),
-        cli::Typed::Options(matches) => draft::meant(&matches).map(|run| Asked::Run(Box::new(run))),
+/// A usage error that names the option and what was expected, and the format that it is to be told in: the one asked for,
+/// as far as the words could be read.
+pub(crate) fn read(words: Vec<OsString>) -> Result<Asked, (Fatal, LogFormat)> {
+    let format = |typed: &ArgMatches| process::log_format(typed).unwrap_or_default();
+    match cli::parse(words.clone()) {
+        Ok(cli::Typed::Text(text)) => Ok(Asked::Text(text)),
+        Ok(cli::Typed::Options(typed)) => draft::meant(&typed)
+            .map(|run| Asked::Run(Box::new(run)))
+            .map_err(|fatal| (fatal, format(&typed))),
+        Err(fatal) => {
+            let typed = cli::readable(words);
+            Err((fatal, typed.as_ref().map_or(LogFormat::Text, format)))
+        }
     }
 }

@@ -305,6 +305,12 @@ pub(super) const SECTIONS: &[(&str, &[Spec])] = &[
             spec('q', "quiet", Nothing, "log fatal errors only"),
             spec(
                 NONE,
+                "log-format",
+                One("FORMAT"),
+                "lines are text or json [text]",
+            ),
+            spec(
+                NONE,
                 "ready-fd",
                 One("N"),
                 "write a newline to descriptor N when ready",

@@ -4,7 +4,7 @@ use crate::config::draft::{given, value, values};
 use crate::config::{addr, logspec, number};
 use crate::model::daemon::{Daemon, Identity, Privileges};
 use crate::model::error::Fatal;
-use crate::model::service::MOST_DESCRIPTORS;
+use crate::model::service::{LogFormat, MOST_DESCRIPTORS};
 use crate::model::text::Quoted;
 use clap::ArgMatches;
 use std::ffi::{OsStr, OsString};
@@ -24,6 +24,21 @@ pub(super) fn daemon(typed: &ArgMatches) -> Result<Daemon, Fatal> {
         fd_store: given(typed, "fdstore"),
         privileges: privileges(typed)?,
     })
+}
+
+/// What the lines of the log are to be.
+///
+/// # Errors
+/// A usage error that names the option.
+pub(super) fn log_format(typed: &ArgMatches) -> Result<LogFormat, Fatal> {
+    match value(typed, "log-format").map(OsStr::as_bytes) {
+        None | Some(b"text") => Ok(LogFormat::Text),
+        Some(b"json") => Ok(LogFormat::Json),
+        Some(word) => Err(Fatal::usage(format!(
+            "--log-format: {}: text or json expected",
+            Quoted(word)
+        ))),
+    }
 }
 
 /// The number of a descriptor.

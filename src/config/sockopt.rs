@@ -113,7 +113,7 @@ mod tests {
                 None => vec![word.clone()],
             });
             let words = words.chain(["cat".to_owned()]).map(OsString::from);
-            let error = read(words.collect()).unwrap_err();
+            let (error, _) = read(words.collect()).unwrap_err();
             let is_named = error.text.strip_prefix("--keepalive: ");
             assert_eq!(is_named, Some(text.as_str()), "{value}");
         }

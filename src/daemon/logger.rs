@@ -4,6 +4,7 @@
 //! the logger's death costs nobody a SIGPIPE, and starts it again.
 
 use crate::daemon::lines::{Queue, Splitter, room};
+use crate::daemon::words::Warning;
 use crate::model::daemon::{FACILITIES, SyslogTo};
 use crate::model::state::{self, Held};
 use crate::sys::errno::Errno;
@@ -26,6 +27,8 @@ const FAREWELL: Duration = Duration::from_secs(5);
 pub(crate) struct Logger {
     to: SyslogTo,
     ids: Ids,
+    /// For what the logger itself has to say.
+    warning: Warning,
     /// The end of the pipe that the logger reads.
     read: OwnedFd,
     /// The end that becomes stderr.
@@ -47,7 +50,12 @@ impl Logger {
     ///
     /// # Errors
     /// No descriptor or no process could be had.
-    pub(crate) fn start(to: SyslogTo, ids: Ids, alone: bool) -> Result<Self, Errno> {
+    pub(crate) fn start(
+        to: SyslogTo,
+        ids: Ids,
+        alone: bool,
+        warning: Warning,
+    ) -> Result<Self, Errno> {
         clock::learn_zone();
         let (read, write) = fork::pipe()?;
         let null = fd::null()?;
@@ -55,6 +63,7 @@ impl Logger {
         let mut logger = Self {
             to,
             ids,
+            warning,
             read,
             write,
             null,
@@ -85,7 +94,7 @@ impl Logger {
     /// # Errors
     /// A number is not open.
     pub(crate) fn resume(
-        to: SyslogTo,
+        (to, warning): (SyslogTo, Warning),
         ids: Ids,
         [read, null]: [i32; 2],
         places: &[Held],
@@ -96,6 +105,7 @@ impl Logger {
         Ok(Self {
             to,
             ids,
+            warning,
             read: fd::resume(read)?,
             write: fd::duplicate(fd::standard(2))?,
             null: fd::resume(null)?,
@@ -310,12 +320,7 @@ impl<'a> Transport<'a> {
 
     /// Sends what waits, as far as syslog takes it without making us wait.
     fn send(&mut self) {
-        if let Some(lost) = self.queue.take_lost() {
-            self.queue.push(format!(
-                "{}skd: warning: {lost} lines were lost",
-                self.header()
-            ));
-        }
+        self.tell_lost();
         while let Some(message) = self.queue.first() {
             if self.connection.is_none() {
                 if Instant::now() < self.not_before {
@@ -333,12 +338,16 @@ impl<'a> Transport<'a> {
                 Err(Errno::TOO_LONG) => self.queue.lose(),
                 Err(_) => self.connection = None,
             }
-            if let Some(lost) = self.queue.take_lost() {
-                self.queue.push(format!(
-                    "{}skd: warning: {lost} lines were lost",
-                    self.header()
-                ));
-            }
+            self.tell_lost();
+        }
+    }
+
+    /// Lines that were lost, when everything before them has been sent.
+    fn tell_lost(&mut self) {
+        if let Some(lost) = self.queue.take_lost() {
+            let line = (self.logger.warning)(&format!("{lost} lines were lost"));
+            self.queue
+                .push(format!("{}{}", self.header(), line.trim_end()));
         }
     }
 }

@@ -14,6 +14,9 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::time::Instant;
 
+/// What makes a warning a whole line of skd's log.
+pub(crate) type Warning = Box<dyn Fn(&str) -> String>;
+
 /// What stderr is.
 pub(crate) enum Words {
     /// What skd was started with.
@@ -24,11 +27,16 @@ pub(crate) enum Words {
 
 impl Words {
     /// Opens the file, or starts the logger, which becomes `ids`. Nothing is written there before `begin`. The logger of
-    /// a program that takes skd's place is `alone`: it is nobody's child.
+    /// a program that takes skd's place is `alone`: it is nobody's child; `warning` makes lines of what it has to say.
     ///
     /// # Errors
     /// 111.
-    pub(crate) fn prepare(log: Option<&LogTo>, ids: &Ids, alone: bool) -> Result<Self, Fatal> {
+    pub(crate) fn prepare(
+        log: Option<&LogTo>,
+        ids: &Ids,
+        alone: bool,
+        warning: Warning,
+    ) -> Result<Self, Fatal> {
         match log {
             None => Ok(Self::Inherited),
             Some(LogTo::File { path, truncate }) => {
@@ -38,7 +46,7 @@ impl Words {
                     .map_err(|errno| Fatal::unable(deed(), errno))
             }
             Some(LogTo::Syslog(to)) => {
-                let logger = Logger::start(to.clone(), ids.clone(), alone);
+                let logger = Logger::start(to.clone(), ids.clone(), alone, warning);
                 logger
                     .map(|logger| Self::Syslog(Box::new(logger)))
                     .map_err(|errno| Fatal::unable("start the logger", errno))
@@ -62,7 +70,12 @@ impl Words {
     ///
     /// # Errors
     /// A number is not open.
-    pub(crate) fn resume(kept: &state::Log, log: Option<&LogTo>, ids: &Ids) -> Result<Self, Errno> {
+    pub(crate) fn resume(
+        kept: &state::Log,
+        log: Option<&LogTo>,
+        ids: &Ids,
+        warning: Warning,
+    ) -> Result<Self, Errno> {
         match (kept, log) {
             (state::Log::File { at, umask }, _) => LogFile::resume(at, *umask).map(Self::File),
             (
@@ -75,7 +88,8 @@ impl Words {
                 Some(LogTo::Syslog(to)),
             ) => {
                 let pipes = [*read, *null];
-                let logger = Logger::resume(to.clone(), ids.clone(), pipes, places, *pid);
+                let logger =
+                    Logger::resume((to.clone(), warning), ids.clone(), pipes, places, *pid);
                 logger.map(|logger| Self::Syslog(Box::new(logger)))
             }
             (state::Log::Inherited | state::Log::Syslog { .. }, _) => Ok(Self::Inherited),

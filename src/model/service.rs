@@ -134,6 +134,7 @@ pub(crate) struct Run {
     /// `-1`: print the port of every internet socket, not just of those that asked for port 0.
     pub(crate) print_ports: bool,
     pub(crate) level: Level,
+    pub(crate) log_format: LogFormat,
     pub(crate) lifetime: Lifetime,
     pub(crate) daemon: Daemon,
     /// `--check`: read everything, bind and start nothing.
@@ -219,4 +220,13 @@ pub(crate) enum Level {
     Connections,
     /// `-vv`: also what skd itself does.
     Everything,
+}
+
+/// `--log-format`: what a line of the log is.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub(crate) enum LogFormat {
+    #[default]
+    Text,
+    /// One JSON object.
+    Json,
 }

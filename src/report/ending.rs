@@ -54,7 +54,7 @@ const HAS_OTHER_SIGNALS: bool = cfg!(any(
 const FIRST_REAL_TIME: i32 = 34;
 
 /// The name of a signal without SIG: `KILL`, `RTMIN+3`; a number where there is no name.
-fn signal_name(number: i32) -> String {
+pub(super) fn signal_name(number: i32) -> String {
     let named = usize::try_from(number - 1)
         .ok()
         .and_then(|place| SIGNALS.get(place));

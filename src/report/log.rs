@@ -2,6 +2,7 @@
 
 use crate::model::event::{Event, Trouble};
 use crate::model::service::Level;
+use crate::report::form::Form;
 use crate::report::line::{self, Class, Text};
 use crate::report::repeats::Repeats;
 use std::io::Write;
@@ -10,8 +11,7 @@ use std::time::Instant;
 /// Where lines go, and which. A line that cannot be written is lost: a log never stops the service.
 pub(crate) struct Log {
     level: Level,
-    /// The reader is a journal that takes priorities, sd-daemon(3).
-    for_journal: bool,
+    form: Form,
     sink: Box<dyn Write>,
     repeats: Repeats,
     /// Lines that could not be written since the last that could.
@@ -21,10 +21,10 @@ pub(crate) struct Log {
 }
 
 impl Log {
-    pub(crate) fn new(level: Level, for_journal: bool, sink: Box<dyn Write>) -> Self {
+    pub(crate) fn new(level: Level, form: Form, sink: Box<dyn Write>) -> Self {
         Self {
             level,
-            for_journal,
+            form,
             sink,
             repeats: Repeats::default(),
             lost: 0,
@@ -34,7 +34,16 @@ impl Log {
 
     /// From here on lines go there.
     pub(crate) fn redirect(&mut self, for_journal: bool, sink: Box<dyn Write>) {
-        (self.for_journal, self.sink) = (for_journal, sink);
+        (self.form.for_journal, self.sink) = (for_journal, sink);
+    }
+
+    /// What makes a warning a whole line that is no journal's, for who has no log.
+    pub(crate) fn warning(&self) -> impl Fn(&str) -> String + use<> {
+        let form = Form {
+            for_journal: false,
+            ..self.form
+        };
+        move |text| form.line(Class::Warning, text, None)
     }
 
     /// Whether anyone would read events of this level.
@@ -63,20 +72,20 @@ impl Log {
                 return;
             }
         }
-        self.write(line::class(event), &text);
+        self.write(line::class(event), &text, Some(event));
     }
 
     /// A warning while skd starts, when none is repeated.
     pub(crate) fn warn(&mut self, text: &str) {
         if self.heeds(Level::Warning) {
-            self.write(Class::Warning, text);
+            self.write(Class::Warning, text, None);
         }
     }
 
     /// Tells what skd itself does, if anyone asked for that.
     pub(crate) fn note(&mut self, text: impl FnOnce() -> String) {
         if self.heeds(Level::Everything) {
-            self.write(Class::Info, &text());
+            self.write(Class::Info, &text(), None);
         }
     }
 
@@ -100,13 +109,14 @@ impl Log {
 
     fn tell_left_out(&mut self, left_out: Vec<(u32, String)>) {
         for (count, text) in left_out {
-            self.write(Class::Warning, &format!("left out {count} more: {text}"));
+            let text = format!("left out {count} more: {text}");
+            self.write(Class::Warning, &text, None);
         }
     }
 
-    fn write(&mut self, class: Class, text: &str) {
+    fn write(&mut self, class: Class, text: &str, event: Option<&Event<'_>>) {
         self.tell_lost();
-        let is_written = self.lost == 0 && self.put(&line::whole(class, text, self.for_journal));
+        let is_written = self.lost == 0 && self.put(&self.form.line(class, text, event));
         if !is_written {
             self.lost = self.lost.saturating_add(1);
         }
@@ -116,7 +126,7 @@ impl Log {
     fn tell_lost(&mut self) {
         if self.lost > 0 {
             let lost = format!("{} lines could not be written", self.lost);
-            if self.put(&line::whole(Class::Warning, &lost, self.for_journal)) {
+            if self.put(&self.form.line(Class::Warning, &lost, None)) {
                 self.lost = 0;
             }
         }

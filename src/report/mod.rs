@@ -2,8 +2,10 @@
 #![forbid(unsafe_code)]
 
 pub(crate) mod ending;
+pub(crate) mod form;
 pub(crate) mod http;
-pub(crate) mod line;
+mod json;
+mod line;
 pub(crate) mod log;
 pub(crate) mod metrics;
 pub(crate) mod notify;

@@ -4,8 +4,9 @@ use super::{Made, Server};
 use crate::launch::prog::Prog;
 use crate::listen::{Listener, Origin};
 use crate::model::address::{Label, Place, Style, UnixName};
-use crate::model::service::{Level, Mode, Pass, Proto, Service};
+use crate::model::service::{Level, LogFormat, Mode, Pass, Proto, Service};
 use crate::model::sockopt::KeepAlive;
+use crate::report::form::Form;
 use crate::report::log::Log;
 use crate::sys::counting::allocations;
 use crate::sys::stderr::Stderr;
@@ -52,13 +53,18 @@ fn server(socket: OwnedFd, place: Place) -> Server {
         keepalive: Some(KeepAlive::default()),
         proto: Proto::default(),
     };
+    let form = Form {
+        format: LogFormat::Text,
+        for_journal: false,
+        clock: crate::sys::clock::wall,
+    };
     let mut server = Server::new(Made {
         service,
         program,
         gate: super::gate::Gate::open(&crate::model::admission::Admission::default()).unwrap(),
         listeners: vec![listener],
         metrics: Vec::new(),
-        log: Log::new(Level::Warning, false, Box::new(Stderr::new())),
+        log: Log::new(Level::Warning, form, Box::new(Stderr::new())),
         words: crate::daemon::words::Words::Inherited,
         pidfile: None,
         notices: super::notices::Notices::new(

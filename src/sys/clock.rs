@@ -1,4 +1,4 @@
-//! Clocks: local time as people read it in logs, and the monotonic one.
+//! Clocks: local time as people read it in logs, the time since 1970, and the monotonic one.
 
 use std::time::Duration;
 
@@ -35,12 +35,21 @@ pub(crate) fn local_stamp() -> String {
 
 /// clock_gettime(2): CLOCK_MONOTONIC, the time since the machine was started; it is the same for all processes.
 pub(crate) fn monotonic() -> Duration {
+    read(libc::CLOCK_MONOTONIC)
+}
+
+/// clock_gettime(2): CLOCK_REALTIME, the time since 1970 began in UTC.
+pub(crate) fn wall() -> Duration {
+    read(libc::CLOCK_REALTIME)
+}
+
+fn read(clock: libc::clockid_t) -> Duration {
     let mut now = libc::timespec {
         tv_sec: 0,
         tv_nsec: 0,
     };
     // SAFETY: the call writes one timespec into `now`.
-    unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &raw mut now) };
+    unsafe { libc::clock_gettime(clock, &raw mut now) };
     let secs = u64::try_from(now.tv_sec).unwrap_or(0);
     Duration::new(secs, u32::try_from(now.tv_nsec).unwrap_or(0))
 }

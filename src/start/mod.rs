@@ -1,0 +1,198 @@
+//! From what was asked for and inherited to skd serving, to PROG in its place, or to the reason why not.
+#![forbid(unsafe_code)]
+
+mod alone;
+mod parts;
+
+use crate::daemon::background::{self, Caller};
+use crate::daemon::pidfile::PidFile;
+use crate::daemon::privileges::PrivilegeDrop;
+use crate::daemon::words::Words;
+use crate::launch::scrub::{Scrub, scrubbed};
+use crate::listen::{self, Listener, Listeners, ReadyFd, Resumed};
+use crate::model::error::Fatal;
+use crate::model::manager::Manager;
+use crate::model::service::{Mode, Run};
+use crate::report::log::Log;
+use crate::serve;
+use crate::serve::gate::Gate;
+use crate::serve::notices::{Jail, Notices};
+use crate::serve::upgrade::Call;
+use crate::serve::{Made, Server};
+use crate::sys::{fd, process, signal};
+use std::ffi::OsString;
+use std::os::fd::AsFd;
+
+pub(crate) use parts::{answer, print};
+use parts::{
+    background, check, find_and_drop, metrics_of, null, pidfile, print_ports, tell, words,
+};
+
+/// skd while it starts: what is asked for, and who hears how it goes.
+pub(crate) struct Start<'a> {
+    pub(crate) run: Run,
+    pub(crate) environment: &'a [(OsString, OsString)],
+    pub(crate) log: Log,
+    pub(crate) caller: &'a mut Caller,
+    /// What is to hear of readiness.
+    pub(crate) ready: Option<ReadyFd>,
+    pub(crate) resumed: Resumed,
+}
+
+impl Start<'_> {
+    /// Binds what is named, and serves until there is a reason to end, or becomes PROG with all of it.
+    pub(crate) fn with_sockets(mut self, inherited: Vec<Listener>) -> Result<u8, Fatal> {
+        let run = &self.run;
+        let styles: Vec<_> = inherited.iter().map(|it| it.style).collect();
+        run.unfit(&styles)
+            .map_or(Ok(()), |wrong| Err(Fatal::usage(wrong)))?;
+        let is_resumed = self.resumed.is_so();
+        let drop = PrivilegeDrop::of(&run.daemon.privileges, self.environment, is_resumed)?;
+        let gate = Gate::open(&run.admission)?;
+        // What the skd before us had is all of it.
+        let to_make = match is_resumed {
+            false => Some(listen::prepare(run, &inherited)?),
+            true => None,
+        };
+        if run.check {
+            return check(&run.service, &drop, self.environment);
+        }
+        if !is_resumed && let Some(code) = background(run, self.caller)? {
+            return Ok(code);
+        }
+        let call = Call::of_us(self.environment);
+        // From here on a signal waits until it can be obeyed, so that none leaves a file behind.
+        signal::block(signal::SERVING).map_err(|errno| Fatal::unable("block signals", errno))?;
+        let pidfile = pidfile(run, &self.resumed)?;
+        for listener in &inherited {
+            self.log.note(|| format!("took over {}", listener.label));
+        }
+        let unnamed = to_make.as_ref().and_then(|(it, _)| it.unnamed(&inherited));
+        if let Some(listener) = unnamed.filter(|_| !run.named.is_empty()) {
+            let label = &listener.label;
+            self.log.warn(&format!(
+                "no option names {label}, which the manager has kept: serving it until it is let go"
+            ));
+        }
+        let listeners = match to_make {
+            Some((prepared, options)) => listen::make(run, prepared, &options, inherited)?,
+            None => Listeners {
+                all: inherited,
+                metrics: metrics_of(run, &self.resumed, &mut self.log)?,
+                ports: Vec::new(),
+            },
+        };
+        match run.service.mode {
+            Mode::Connections | Mode::Listeners => {
+                self.serve(listeners, &drop, pidfile, (call, gate))
+            }
+            Mode::Exec => self.become_with(&listeners, &drop, pidfile.as_ref()),
+        }
+    }
+
+    fn serve(
+        self,
+        listeners: Listeners,
+        drop: &PrivilegeDrop,
+        pidfile: Option<PidFile>,
+        (call, gate): (Call, Gate),
+    ) -> Result<u8, Fatal> {
+        let Self {
+            run,
+            environment,
+            mut log,
+            caller,
+            ready,
+            resumed,
+        } = self;
+        let state = resumed.state();
+        let manager = Manager::of(environment, process::own_pid());
+        let jail = Jail::of(drop.has_jail, resumed.is_so());
+        let notices = Notices::new(&manager, jail, state.and_then(|state| state.notify));
+        let may_have_strangers =
+            state.map_or_else(process::may_have_strangers, |it| it.may_have_strangers);
+        let words = words(
+            run.daemon.log.as_ref(),
+            &drop.ids,
+            &resumed,
+            Box::new(log.warning()),
+        )?;
+        let is_daemon = run.daemon.background && !resumed.is_so();
+        // Inside the new root folder there may be none.
+        let needs_null = is_daemon || ready.is_some();
+        let null = needs_null.then(null).transpose()?;
+        let prog = find_and_drop(&run.service, drop, environment)?;
+        log.note(|| format!("found PROG at {}", prog.shown_path()));
+        let journal = !run.service.stderr_to_client && words.are_inherited();
+        let program = prog.ready(scrubbed(environment, Scrub::Child, journal));
+        let made = Made {
+            service: run.service,
+            program,
+            gate,
+            listeners: listeners.all,
+            metrics: listeners.metrics,
+            log,
+            words,
+            pidfile,
+            notices,
+            lifetime: run.lifetime,
+            call,
+            may_have_strangers,
+        };
+        let mut server =
+            Server::new(made).map_err(|errno| Fatal::unable("start serving", errno))?;
+        if !resumed.is_so() {
+            print_ports(&listeners.ports)?;
+        }
+        if let Some(null) = null.as_ref().filter(|_| is_daemon) {
+            background::detach_standard(null, true)?;
+        }
+        server.begin_log()?;
+        match state {
+            Some(state) => server.resume(state),
+            None => server.announce(),
+        }
+        let stores = run.daemon.fd_store || manager.stores;
+        server.tell_readiness(is_daemon, stores, ready.zip(null));
+        caller.tell(0);
+        server.run();
+        Ok(0)
+    }
+
+    /// Becomes PROG with the listeners.
+    fn become_with(
+        mut self,
+        listeners: &Listeners,
+        drop: &PrivilegeDrop,
+        pidfile: Option<&PidFile>,
+    ) -> Result<u8, Fatal> {
+        let (service, listeners, ports) = (&self.run.service, &listeners.all, &listeners.ports);
+        // A name of a host may have had several addresses.
+        let wrong = service.unfit_for(listeners.len());
+        wrong.map_or(Ok(()), |wrong| Err(Fatal::usage(wrong)))?;
+        let mut words = Words::prepare(
+            self.run.daemon.log.as_ref(),
+            &drop.ids,
+            true,
+            Box::new(self.log.warning()),
+        )?;
+        let null = null()?;
+        let prog = find_and_drop(service, drop, self.environment)?;
+        print_ports(ports)?;
+        if self.run.daemon.background {
+            background::detach_standard(&null, true)?;
+        }
+        if let Some(pidfile) = pidfile {
+            // Behind those that PROG gets.
+            pidfile.pass_on(3 + i32::try_from(listeners.len()).unwrap_or(i32::MAX))?;
+        }
+        let environment = scrubbed(self.environment, Scrub::Connected, words.are_inherited());
+        let before = words.begin()?;
+        tell(self.ready.take(), &null);
+        self.caller.tell_becoming();
+        let fatal = serve::binder::become_prog(&prog, environment, listeners, service.pass);
+        // What cannot be told there is told nowhere.
+        let _ = fd::replace_standard(2, before.as_fd());
+        Err(fatal)
+    }
+}
