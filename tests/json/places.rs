@@ -5,6 +5,7 @@ use crate::kit::daemon::{self, Daemon};
 use crate::kit::net::{Client, tcp_listener};
 use crate::kit::skd::Skd;
 use crate::kit::syslog::{Dev, hear};
+use crate::kit::systemd::Systemd;
 use crate::kit::{Folder, eventually, need};
 use nix::sys::signal::Signal;
 use nix::sys::stat::fstat;
@@ -52,6 +53,33 @@ fn a_journal_gets_the_priority_before_the_object() {
         (&object["event"], &object["rule"]),
         (&"deny".into(), &"--deny 127.0.0.1".into())
     );
+}
+
+/// The real one shows the object as its message, and knows the priority.
+#[test]
+fn the_journal_of_systemd_keeps_objects_and_priorities() {
+    const SERVICE: &str = "skd@it.service";
+    let Some(machine) = Systemd::boot() else {
+        return;
+    };
+    let prog = machine.folder.script("prog", "");
+    machine.install();
+    let words = format!("SKD=-v {JSON} -t 127.0.0.1:7 {prog}\n");
+    machine.write("/etc/skd/it", &words);
+    machine.run(&format!("systemctl start {SERVICE}"));
+    let logged = |text: &str, priority: &str| {
+        let line = machine.logged(SERVICE, text);
+        let message = line.strip_prefix(priority);
+        object(message.unwrap_or_else(|| panic!("{line}")))
+    };
+    machine.network(|| Client::tcp(7).hears_rest());
+    assert_eq!(logged("accept ", "<6>")["listener"], "tcp:127.0.0.1:7");
+    fs::remove_file(&prog).unwrap();
+    machine.network(|| Client::tcp(7).hears_rest());
+    assert_eq!(logged("unable to run ", "<4>")["level"], "warning");
+    machine.run(&format!("systemctl stop {SERVICE}"));
+    machine.tried(&format!("systemctl start {SERVICE}"));
+    assert_eq!(logged("\"fatal\"", "<3>")["level"], "fatal");
 }
 
 #[test]
