@@ -76,7 +76,7 @@ impl Client {
     pub(crate) fn hears_line(&mut self) -> String {
         let mut line = Vec::new();
         let mut byte = [0];
-        while self.0.read(&mut byte).unwrap() == 1 && byte != *b"\n" {
+        while uninterrupted(|| self.0.read(&mut byte)) == 1 && byte != *b"\n" {
             line.push(byte[0]);
         }
         String::from_utf8(line).unwrap()
@@ -85,7 +85,7 @@ impl Client {
     /// Reads one message of a seqpacket socket, whole.
     pub(crate) fn hears_message(&mut self) -> String {
         let mut heard = vec![0; 65536];
-        let len = self.0.read(&mut heard).unwrap();
+        let len = uninterrupted(|| self.0.read(&mut heard));
         String::from_utf8_lossy(&heard[..len]).into_owned()
     }
 
@@ -114,8 +114,18 @@ pub(crate) fn udp(port: u16) -> UdpSocket {
 /// The next datagram as text.
 pub(crate) fn hear_udp(socket: &UdpSocket) -> String {
     let mut heard = [0; 65536];
-    let len = socket.recv(&mut heard).unwrap();
+    let len = uninterrupted(|| socket.recv(&mut heard));
     String::from_utf8_lossy(&heard[..len]).into_owned()
+}
+
+/// A call on a socket with a time-out is not taken up again after a signal.
+fn uninterrupted<T>(mut call: impl FnMut() -> std::io::Result<T>) -> T {
+    loop {
+        match call() {
+            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+            done => return done.unwrap(),
+        }
+    }
 }
 
 /// A unix datagram client bound at `path`.
