@@ -115,7 +115,7 @@ pub(crate) fn text(snapshot: &Snapshot) -> String {
 }
 
 fn process(out: &mut String, usage: &Usage) {
-    let cpu = usage.cpu.map(|cpu| cpu.as_secs_f64().to_string());
+    let cpu = usage.cpu.map(seconds);
     let number = |number: Option<u64>| number.map(|number| number.to_string());
     let all = [
         (
@@ -184,14 +184,16 @@ fn histograms(
                 "{name}_bucket{{listener=\"{listener}\",le=\"{bound}\"}} {total}"
             );
         }
-        let sum = histogram.sum.as_secs_f64();
+        let sum = seconds(histogram.sum);
         let _ = writeln!(out, "{name}_sum{{listener=\"{listener}\"}} {sum}");
         let _ = writeln!(out, "{name}_count{{listener=\"{listener}\"}} {total}");
     }
 }
 
+/// Seconds, with as many decimals as it takes, down to the nanosecond. Exact, where a float would not be.
 fn seconds(span: Duration) -> String {
-    span.as_secs_f64().to_string()
+    let text = format!("{}.{:09}", span.as_secs(), span.subsec_nanos());
+    text.trim_end_matches('0').trim_end_matches('.').to_owned()
 }
 
 /// A label's value: backslashes, quotes and newlines behind a backslash.
