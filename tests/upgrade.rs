@@ -1,6 +1,8 @@
 //! USR2: another binary takes skd's place, and nobody notices.
 
+mod jailed;
 mod undecided;
+
 
 use crate::kit::daemon::Daemon;
 use crate::kit::net::{Client, asks, echoes, tcp_listener, udp};

@@ -84,19 +84,26 @@ pub(crate) fn eventually<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> 
 /// Makes a folder to be used as a root, in which there is busybox as `/bin/sh` and `/bin/cat`, with what it needs, and
 /// nothing else.
 pub(crate) fn jail(path: &str) {
+    std::fs::create_dir_all(format!("{path}/tmp")).unwrap();
+    for name in ["/bin/sh", "/bin/cat"] {
+        put_in_jail(path, "busybox", name);
+    }
+}
+
+/// Puts a program into such a folder, under this path there, with the libraries that it needs.
+pub(crate) fn put_in_jail(path: &str, program: &str, name: &str) {
     let script = r#"
-        busybox=$(command -v busybox)
-        mkdir -p "$1/bin" "$1/tmp"
-        cp "$busybox" "$1/bin/sh"
-        ln "$1/bin/sh" "$1/bin/cat"
-        for library in $(ldd "$busybox" 2>/dev/null | grep -o '/[^ ]*'); do
+        program=$(command -v "$2")
+        mkdir -p "$1${3%/*}"
+        cp "$program" "$1$3"
+        for library in $(ldd "$program" 2>/dev/null | grep -o '/[^ ]*'); do
             mkdir -p "$1${library%/*}"
             cp "$library" "$1$library"
         done
         chmod -R go+rX "$1""#;
     let mut shell = std::process::Command::new("sh");
-    let status = shell.args(["-ec", script, "sh", path]).status().unwrap();
-    assert!(status.success());
+    let words = ["-ec", script, "sh", path, program, name];
+    assert!(shell.args(words).status().unwrap().success());
 }
 
 /// A wrapper that gives skd files of its own in /etc: `FILE` is what becomes /etc/FILE.

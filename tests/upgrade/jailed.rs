@@ -1,0 +1,50 @@
+//! USR2 of an skd that has gone into a chroot: the file at its path there takes its place.
+
+use super::{Copy, upgrade};
+use crate::kit::net::{Client, echoes};
+use crate::kit::skd::{BINARY, Skd};
+use crate::kit::{Folder, jail, need, put_in_jail};
+use nix::unistd::pipe;
+
+/// The copy of skd in a jail, where it has the path that skd has outside; and the jail's. The jail knows root alone, and
+/// has no /dev.
+fn jailed() -> (Copy, String) {
+    let folder = Folder::new();
+    let root = folder.path("jail");
+    jail(&root);
+    put_in_jail(&root, BINARY, BINARY);
+    std::fs::create_dir(format!("{root}/etc")).unwrap();
+    std::fs::write(format!("{root}/etc/passwd"), "root:x:0:0::/:/bin/sh\n").unwrap();
+    let path = format!("{root}{BINARY}");
+    (Copy { folder, path }, root)
+}
+
+/// What only the first of them could look up or open, none of the others needs.
+#[test]
+fn in_a_chroot_without_devices_and_users_another_takes_its_place() {
+    if !need::root() || !need::program("busybox") {
+        return;
+    }
+    for options in ["", "--user nobody", "--user nobody --ready-fd 9"] {
+        let (copy, root) = jailed();
+        let words = format!("-v --chroot {root} {options} -t 127.0.0.1:0 cat");
+        let (_read, write) = pipe().unwrap();
+        let mut skd = Skd::new(&words).descriptor(9, write).start();
+        let (port, ids) = (skd.port(), skd.field("Uid"));
+        let mut held = Client::tcp(port);
+        held.says("one\n").hears("one\n");
+        for round in 1..3 {
+            upgrade(&mut skd, &copy);
+            assert_eq!(skd.field("Uid"), ids, "{options}");
+            held.says("two\n").hears("two\n");
+            echoes(port);
+            skd.waits_for_nth("info: end ", round);
+            let status = format!("1 accepted {} denied 0 failed 0", round + 1);
+            assert_eq!(skd.status(), status, "{options}");
+        }
+        assert_eq!(held.hears_all(), "");
+        skd.waits_for_nth("info: end ", 3);
+        let stderr = skd.stop().stderr;
+        assert!(!stderr.contains("warning"), "{stderr}");
+    }
+}
