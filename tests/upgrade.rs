@@ -1,8 +1,9 @@
 //! USR2: another binary takes skd's place, and nobody notices.
 
 mod jailed;
+mod jailed;
 mod undecided;
-
+mod unreadable;
 
 use crate::kit::daemon::Daemon;
 use crate::kit::net::{Client, asks, echoes, tcp_listener, udp};
