@@ -1,5 +1,6 @@
 //! USR2: another binary takes skd's place, and nobody notices.
 
+mod asked;
 mod jailed;
 mod jailed;
 mod undecided;
