@@ -2,7 +2,6 @@
 
 mod asked;
 mod jailed;
-mod jailed;
 mod undecided;
 mod unreadable;
 

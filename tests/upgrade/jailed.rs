@@ -3,8 +3,9 @@
 use super::{Copy, upgrade};
 use crate::kit::net::{Client, echoes};
 use crate::kit::skd::{BINARY, Skd};
-use crate::kit::{Folder, jail, need, put_in_jail};
+use crate::kit::{DEADLINE, Folder, jail, need, put_in_jail};
 use nix::unistd::pipe;
+use std::os::unix::net::UnixDatagram;
 
 /// The copy of skd in a jail, where it has the path that skd has outside; and the jail's. The jail knows root alone, and
 /// has no /dev.
@@ -47,4 +48,51 @@ fn in_a_chroot_without_devices_and_users_another_takes_its_place() {
         let stderr = skd.stop().stderr;
         assert!(!stderr.contains("warning"), "{stderr}");
     }
+}
+
+/// The manager goes on hearing of it on the socket that was connected before the chroot. One that somebody has put at the
+/// same path in there hears nothing, not even when the manager's is gone.
+#[test]
+fn in_a_chroot_the_manager_is_heard_by_and_nobody_else() {
+    if !need::root() || !need::program("busybox") {
+        return;
+    }
+    let (copy, root) = jailed();
+    let folder = Folder::new();
+    let name = folder.path("notify");
+    let manager = UnixDatagram::bind(&name).unwrap();
+    manager.set_read_timeout(Some(DEADLINE)).unwrap();
+    std::fs::create_dir_all(format!("{root}{}", folder.path(""))).unwrap();
+    let planted = UnixDatagram::bind(format!("{root}{name}")).unwrap();
+    planted.set_nonblocking(true).unwrap();
+    let waits_for = |text: &str| {
+        let mut heard = [0; 4096];
+        loop {
+            let len = manager.recv(&mut heard).unwrap();
+            if heard[..len].starts_with(text.as_bytes()) {
+                return;
+            }
+        }
+    };
+    let words = format!("-v --chroot {root} -t 127.0.0.1:0 cat");
+    let skd = Skd::new(&words).env("NOTIFY_SOCKET", &name);
+    let mut skd = skd.env("WATCHDOG_USEC", "300000").start();
+    let port = skd.port();
+    waits_for("READY=1\n");
+    for round in 1..3 {
+        upgrade(&mut skd, &copy);
+        waits_for("READY=1\n");
+        echoes(port);
+        waits_for(&format!(
+            "STATUS=0 connections, {round} accepted, 0 refused\n"
+        ));
+        waits_for("WATCHDOG=1\n");
+    }
+    drop(manager);
+    upgrade(&mut skd, &copy);
+    echoes(port);
+    skd.waits_for_nth("info: end ", 3);
+    skd.stop();
+    let heard = planted.recv(&mut [0; 64]).unwrap_err();
+    assert_eq!(heard.kind(), std::io::ErrorKind::WouldBlock);
 }
