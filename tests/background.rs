@@ -65,7 +65,7 @@ fn what_fails_in_the_daemon_is_told_by_the_caller() {
         (
             "-B -t 127.0.0.1:0 --user skd-nobody cat".into(),
             100,
-            "usage: there is no user \"skd-nobody\"; try \"skd --help\"".into(),
+            "usage: --user: there is no user \"skd-nobody\"; try \"skd --help\"".into(),
         ),
         (
             format!("-B -t 127.0.0.1:0 -L >{here} cat"),

@@ -207,6 +207,19 @@ fn what_is_missing_or_too_much_is_named() {
         --keepalive= -t 0 cat => --keepalive: \"\" is no whole number from 1 to 32767
         --keepalive==5 -t 0 cat => --keepalive: \"=5\" is no whole number from 1 to 32767
         --keepalive=5,6,7,8 -t 0 cat => --keepalive: \"5,6,7,8\": IDLE[,INTERVAL[,COUNT]] expected
+        -t 127.0.0.1 cat => --tcp: \"127.0.0.1\": a port is missing behind the host, [HOST:]PORT expected
+        -t tcp:127.0.0.1:80 cat => --tcp: \"tcp:127.0.0.1:80\": [HOST:]PORT expected, \"tcp:\" is how the log writes \
+            --tcp
+        -i udp:[::]:80 cat => --inet: \"udp:[::]:80\": [HOST:]PORT expected, \"udp:\" is how the log writes --udp
+        -t 127.0.0.1:7000x cat => --tcp: there is no tcp service \"7000x\"; [HOST:]PORT expected, PORT being 0 to \
+            65535 or a service name
+        -u localhost cat => --udp: there is no udp service \"localhost\"; [HOST:]PORT expected, PORT being 0 to 65535 \
+            or a service name
+        -d -i nosuch cat => --inet: there is no udp service \"nosuch\"; [HOST:]PORT expected, PORT being 0 to 65535 or \
+            a service name
+        --keepalive 60 -t 80 cat => --keepalive: \"60\" is not joined to it, --keepalive[=IDLE[,INTERVAL[,COUNT]]] expected
+        -t 80 --keepalive 60,5 cat => --keepalive: \"60,5\" is not joined to it, --keepalive[=IDLE[,INTERVAL[,COUNT]]] \
+            expected
         --vsock= cat => --vsock: \"\": a port is missing
         --vsock 4294967295 cat => --vsock: \"4294967295\": a vsock port is a whole number from 0 to 4294967294
         --vsock http cat => --vsock: \"http\": a vsock port is a whole number from 0 to 4294967294
@@ -272,6 +285,47 @@ fn a_program_that_cannot_be_run_is_fatal() {
     let skd = Skd::new("-t 127.0.0.1:0 cat").env("PATH", folder.path(""));
     let line = "fatal: unable to run \"cat\": No such file or directory";
     fails(skd, 111, line);
+}
+
+/// Where a word that names no program looks like what an option takes, skd says which.
+#[test]
+fn an_address_in_the_place_of_the_program_is_told_apart() {
+    let folder = Folder::new();
+    let missing = "No such file or directory";
+    for (word, hint) in [
+        ("7000", "; to listen there, --tcp 7000"),
+        ("127.0.0.1:7000", "; to listen there, --tcp 127.0.0.1:7000"),
+        ("65536", ""),
+        ("7000x", ""),
+    ] {
+        let line = format!("fatal: unable to run \"{word}\": {missing}{hint}");
+        for options in ["", "--check", "-t 127.0.0.1:0"] {
+            let skd = Skd::new(&format!("{options} {word} cat"));
+            fails(skd, 111, &line);
+        }
+    }
+    let script = folder.script("7000", "echo ran");
+    let path = format!("{}:/usr/bin:/bin", folder.path(""));
+    for words in ["7000 cat", "--quiet -- 7000", &script] {
+        let outcome = Skd::new(words).env("PATH", &path).outcome();
+        assert_eq!((outcome.code, outcome.stdout.as_str()), (0, "ran\n"));
+    }
+    fs::remove_file(&script).unwrap();
+    fs::create_dir(&script).unwrap();
+    let line = "fatal: unable to run \"7000\": Permission denied";
+    fails(Skd::new("7000 cat").env("PATH", &path), 111, line);
+}
+
+#[test]
+fn a_host_that_is_the_logs_word_for_a_protocol_is_told_apart() {
+    for (words, host) in [("-t udp:17040", "udp"), ("-u tcp:17040", "tcp")] {
+        let outcome = Skd::new(&format!("{words} cat")).outcome();
+        said_one_line(&outcome, 111);
+        let start = format!("skd: fatal: unable to find the host \"{host}\": ");
+        let hint = format!("; \"{host}:\" is how the log writes --{host}\n");
+        let said = &outcome.stderr;
+        assert!(said.starts_with(&start) && said.ends_with(&hint), "{said}");
+    }
 }
 
 #[test]

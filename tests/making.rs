@@ -76,13 +76,18 @@ fn an_address_that_is_not_ours_is_fatal() {
 
 #[test]
 fn an_unknown_service_is_wrong_usage() {
-    for (words, proto) in [
-        ("-t 127.0.0.1:nosuch cat", "tcp"),
-        ("-u nosuch cat", "udp"),
-        ("-d -i *:nosuch cat", "udp"),
+    for (words, option, proto) in [
+        ("-t 127.0.0.1:nosuch cat", "--tcp", "tcp"),
+        ("-u nosuch cat", "--udp", "udp"),
+        ("-d -i *:nosuch cat", "--inet", "udp"),
     ] {
-        let line = format!("usage: there is no {proto} service \"nosuch\"; try \"skd --help\"");
-        fails(Skd::new(words), 100, &line);
+        let expected = "[HOST:]PORT expected, PORT being 0 to 65535 or a service name";
+        let text = format!("{option}: there is no {proto} service \"nosuch\"; {expected}");
+        fails(
+            Skd::new(words),
+            100,
+            &format!("usage: {text}; try \"skd --help\""),
+        );
     }
 }
 

@@ -95,17 +95,23 @@ fn what_makes_no_sense_is_a_usage_error() {
             "--env-ids and --groups exclude each other",
         ),
         ("-U --chroot /", "--env-ids and --chroot exclude each other"),
-        ("--user nosuch", "there is no user \"nosuch\""),
-        ("--user -1:1", "there is no user \"-1\""),
-        ("--user 4294967295:1", "there is no user \"4294967295\""),
+        ("--user nosuch", "--user: there is no user \"nosuch\""),
+        ("--user -1:1", "--user: there is no user \"-1\""),
+        (
+            "--user 4294967295:1",
+            "--user: there is no user \"4294967295\"",
+        ),
         (
             "--user 54321",
             "--user: 54321 is no user of the system, so :GROUP must follow",
         ),
-        ("--user nobody:nosuch", "there is no group \"nosuch\""),
+        (
+            "--user nobody:nosuch",
+            "--user: there is no group \"nosuch\"",
+        ),
         (
             "--user nobody:4294967295",
-            "there is no group \"4294967295\"",
+            "--user: there is no group \"4294967295\"",
         ),
         (
             "--user nobody:",
@@ -113,7 +119,10 @@ fn what_makes_no_sense_is_a_usage_error() {
         ),
         ("--user :mail", "--user: \":mail\": USER[:GROUP] expected"),
         ("--user=", "--user: \"\": USER[:GROUP] expected"),
-        ("--groups mail,nosuch", "there is no group \"nosuch\""),
+        (
+            "--groups mail,nosuch",
+            "--groups: there is no group \"nosuch\"",
+        ),
         (
             "--groups mail,,8",
             "--groups: \"mail,,8\": GROUP[,GROUP]... expected",

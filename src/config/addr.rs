@@ -1,12 +1,13 @@
 //! Turns `[HOST:]PORT`, unix names and `--adopt` words into what they mean.
 
 use crate::config::number;
-use crate::model::address::{EVERY_CID, Host, Port, UNIX_NAME_BYTES, UnixName};
+use crate::model::address::{EVERY_CID, Host, LOGGED_AS, Port, UNIX_NAME_BYTES, UnixName};
 use crate::model::daemon::UserSpec;
 use crate::model::error::Fatal;
 use crate::model::service::{Adopt, MOST_DESCRIPTORS};
 use crate::model::text::Quoted;
 use std::ffi::{OsStr, OsString};
+use std::net::Ipv4Addr;
 use std::os::unix::ffi::OsStrExt;
 
 /// `[HOST:]PORT` of the option `name`.
@@ -17,12 +18,18 @@ pub(crate) fn inet(name: &str, word: &OsStr) -> Result<(Host, Port), Fatal> {
     let wrong =
         |expected: &str| Fatal::usage(format!("{name}: {}: {expected}", Quoted(word.as_bytes())));
     let text = word.to_str().ok_or_else(|| wrong("[HOST:]PORT expected"))?;
+    if let Some((label, option)) = label_of_log(text) {
+        return Err(wrong(&format!(
+            "[HOST:]PORT expected, \"{label}:\" is how the log writes {option}"
+        )));
+    }
+    let no_port = "a port is missing behind the host, [HOST:]PORT expected";
     let (host, port_text) = match text.rsplit_once(':') {
-        None if text.starts_with('[') => return Err(wrong("a port is missing behind the host")),
-        None => (Host::Every, text),
-        Some((_, port)) if port.contains(']') => {
-            return Err(wrong("a port is missing behind the host"));
+        None if text.starts_with('[') || text.parse::<Ipv4Addr>().is_ok() => {
+            return Err(wrong(no_port));
         }
+        None => (Host::Every, text),
+        Some((_, port)) if port.contains(']') => return Err(wrong(no_port)),
         Some((host, port)) => (host_of(host).map_err(wrong)?, port),
     };
     if port_text.is_empty() {
@@ -36,6 +43,13 @@ pub(crate) fn inet(name: &str, word: &OsStr) -> Result<(Host, Port), Fatal> {
         Port::Service(port_text.to_owned())
     };
     Ok((host, port))
+}
+
+/// The word before an address as the log writes it, where it cannot be the name of a host.
+fn label_of_log(text: &str) -> Option<(&'static str, &'static str)> {
+    let (before, address) = text.split_once(':')?;
+    let mut all = LOGGED_AS.into_iter();
+    all.find(|(label, _)| *label == before && address.contains(':'))
 }
 
 /// What stands before the last colon; an error says what was expected.
@@ -191,7 +205,30 @@ mod tests {
             ),
             ("localhost:", "a port is missing"),
             ("*:", "a port is missing"),
-            ("[::1]", "a port is missing behind the host"),
+            (
+                "[::1]",
+                "a port is missing behind the host, [HOST:]PORT expected",
+            ),
+            (
+                "127.0.0.1",
+                "a port is missing behind the host, [HOST:]PORT expected",
+            ),
+            (
+                "tcp:127.0.0.1:80",
+                "[HOST:]PORT expected, \"tcp:\" is how the log writes --tcp",
+            ),
+            (
+                "udp:[::]:80",
+                "[HOST:]PORT expected, \"udp:\" is how the log writes --udp",
+            ),
+            (
+                "tcp:[::1]",
+                "[HOST:]PORT expected, \"tcp:\" is how the log writes --tcp",
+            ),
+            (
+                "tcpx:127.0.0.1:80",
+                "an IPv6 address goes in brackets, [HOST]:PORT",
+            ),
             ("[::1", "a \"]\" is missing"),
             ("[::1]:", "a port is missing"),
             ("[::1:80", "a \"]\" is missing"),
@@ -229,6 +266,8 @@ mod tests {
                 Host::V4("127.0.0.1".parse().unwrap()),
                 Port::Service("http".into()),
             ),
+            ("tcp:25", Host::Name("tcp".into()), number(25)),
+            ("127.1", Host::Every, Port::Service("127.1".into())),
             ("localhost:25", Host::Name("localhost".into()), number(25)),
             ("[::1]:25", v6("::1", None), number(25)),
             ("[fe80::1%eth0]:25", v6("fe80::1", Some("eth0")), number(25)),

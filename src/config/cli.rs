@@ -27,9 +27,11 @@ pub(crate) const PROG: &str = "PROG";
 /// # Errors
 /// A usage error that names the option.
 pub(crate) fn parse(words: Vec<OsString>) -> Result<Typed, Fatal> {
-    let all = std::iter::once(OsString::from("skd")).chain(doubled(words));
+    let (words, prog) = doubled(words);
+    let stray = prog.and_then(|place| stray_value(&words, place));
+    let all = std::iter::once(OsString::from("skd")).chain(words);
     match command().try_get_matches_from(all) {
-        Ok(matches) => Ok(Typed::Options(matches)),
+        Ok(matches) => stray.map_or(Ok(Typed::Options(matches)), Err),
         Err(error) => match error.kind() {
             ErrorKind::DisplayHelp => Ok(Typed::Text(help())),
             ErrorKind::DisplayVersion => Ok(Typed::Text(
@@ -42,29 +44,52 @@ pub(crate) fn parse(words: Vec<OsString>) -> Result<Typed, Fatal> {
 
 /// What stands before the first word that is wrong.
 pub(crate) fn readable(words: Vec<OsString>) -> Option<ArgMatches> {
-    let all = std::iter::once(OsString::from("skd")).chain(doubled(words));
+    let all = std::iter::once(OsString::from("skd")).chain(doubled(words).0);
     let command = command().ignore_errors(true);
     command.try_get_matches_from(all).ok()
 }
 
+/// `--keepalive 60`, where 60 would be PROG: numbers that stand as PROG right behind an option whose value is joined to it
+/// by `=`. Behind `--` they are PROG.
+fn stray_value(words: &[OsString], prog: usize) -> Option<Fatal> {
+    let (last, word) = (words.get(prog.checked_sub(1)?)?, words.get(prog)?);
+    let name = last.as_bytes().strip_prefix(b"--")?;
+    let mut specs = SECTIONS.iter().flat_map(|(_, specs)| specs.iter());
+    let Maybe(value) = specs.find(|spec| spec.long.as_bytes() == name)?.takes else {
+        return None;
+    };
+    let digits = word.as_bytes();
+    let is_value = digits.iter().all(|it| it.is_ascii_digit() || *it == b',');
+    (is_value && !digits.is_empty()).then(|| {
+        let (last, word) = (last.to_string_lossy(), Quoted(digits));
+        Fatal::usage(format!(
+            "{last}: {word} is not joined to it, {last}[={value}] expected"
+        ))
+    })
+}
+
 /// clap takes `-c=5` for `-c 5`; to getopt(3) the value is `=5`. One more `=` makes clap say the same.
-fn doubled(mut words: Vec<OsString>) -> Vec<OsString> {
+/// Also returns the place of PROG, if it stands right behind an option.
+fn doubled(mut words: Vec<OsString>) -> (Vec<OsString>, Option<usize>) {
     let specs = || SECTIONS.iter().flat_map(|(_, specs)| specs.iter());
     let takes_value = |is_it: &dyn Fn(&Spec) -> bool| {
         specs().any(|spec| is_it(spec) && matches!(spec.takes, One(_) | Many(_)))
     };
     let mut is_value = false;
-    for word in &mut words {
+    let mut follows_value = false;
+    let mut prog = None;
+    for (place, word) in words.iter_mut().enumerate() {
         let bytes = word.as_bytes();
         if std::mem::take(&mut is_value) {
+            follows_value = true;
             continue;
         }
         match bytes {
-            b"--" | b"-" => break,
+            b"--" => break,
             [b'-', b'-', name @ ..] => {
                 is_value = takes_value(&|spec| spec.long.as_bytes() == name);
             }
-            [b'-', letters @ ..] => {
+            [b'-', letters @ ..] if !letters.is_empty() => {
                 let is_short = |spec: &Spec, letter: u8| {
                     spec.short == char::from(letter) || (spec.long == "unix" && letter == b'x')
                 };
@@ -79,10 +104,14 @@ fn doubled(mut words: Vec<OsString>) -> Vec<OsString> {
                     *word = OsStr::from_bytes(&[before, b"=", value].concat()).to_owned();
                 }
             }
-            _ => break,
+            _ => {
+                prog = Some(place).filter(|_| !follows_value);
+                break;
+            }
         }
+        follows_value = false;
     }
-    words
+    (words, prog)
 }
 
 fn command() -> Command {
@@ -246,7 +275,10 @@ mod tests {
             (&["-t80", "cat", "--", "x"], &["cat", "--", "x"]),
             (&["-t", "80", "cat", "-1"], &["cat", "-1"]),
             (&["-", "x"], &["-", "x"]),
-            (&["--keepalive", "80"], &["80"]),
+            (&["--keepalive", "--", "80"], &["80"]),
+            (&["--keepalive=60", "80"], &["80"]),
+            (&["--keepalive", "8o"], &["8o"]),
+            (&["-t", "--keepalive", "80"], &["80"]),
             (&["-1"], &[]),
         ];
         for (words, rest) in table {
@@ -269,6 +301,14 @@ mod tests {
                 "--backlog: given more than once",
             ),
             (&["--no-adopt=x", "cat"], "--no-adopt: takes no value"),
+            (
+                &["--keepalive", "60", "-t", "80", "cat"],
+                "--keepalive: \"60\" is not joined to it, --keepalive[=IDLE[,INTERVAL[,COUNT]]] expected",
+            ),
+            (
+                &["-t", "80", "--keepalive", "60,20,3", "cat"],
+                "--keepalive: \"60,20,3\" is not joined to it, --keepalive[=IDLE[,INTERVAL[,COUNT]]] expected",
+            ),
             (
                 &["--keepalive", "-t", "80", "--keepalive=5", "cat"],
                 "--keepalive: given more than once",

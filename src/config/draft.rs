@@ -354,7 +354,8 @@ mod tests {
     #[test]
     fn sockets_stand_in_the_order_of_the_command_line() {
         let run = run("-u 1 -l x -t 2 --vsock 5 -i 3 -x @y -t 4 --vsock 3:5 cat").unwrap();
-        let inet = |style, port| Named::Inet {
+        let inet = |option, style, port| Named::Inet {
+            option,
             style,
             host: Host::Every,
             port: Port::Number(port),
@@ -370,13 +371,13 @@ mod tests {
         assert_eq!(
             run.named,
             [
-                inet(datagram, 1),
+                inet("--udp", datagram, 1),
                 x,
-                inet(stream, 2),
+                inet("--tcp", stream, 2),
                 vsock(EVERY_CID),
-                inet(stream, 3),
+                inet("--inet", stream, 3),
                 y,
-                inet(stream, 4),
+                inet("--tcp", stream, 4),
                 vsock(3),
             ]
         );

@@ -70,7 +70,13 @@ pub(super) fn named(typed: &ArgMatches, family: Family) -> Result<Vec<Named>, Fa
         for (place, word) in values(typed, name) {
             let (host, port) = addr::inet(option, word)?;
             agree(option, &host, family)?;
-            named.push((place, Named::Inet { style, host, port }));
+            let named_so = Named::Inet {
+                option,
+                style,
+                host,
+                port,
+            };
+            named.push((place, named_so));
         }
     }
     for (place, word) in values(typed, "unix") {

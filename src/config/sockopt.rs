@@ -159,7 +159,7 @@ mod tests {
             assert_eq!(keepalive(words), meant, "{words}");
         }
         // Only an equals sign joins a value to it.
-        let run_60 = run("-t 80 --keepalive 60 cat").unwrap();
+        let run_60 = run("-t 80 --keepalive -- 60 cat").unwrap();
         assert_eq!(run_60.service.words, ["60", "cat"]);
         assert_eq!(run_60.service.keepalive, all(None, None, None));
     }

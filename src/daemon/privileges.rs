@@ -165,8 +165,8 @@ fn named(user: Option<&UserSpec>, groups: Option<&[String]>) -> Result<Ids, Fata
             let uid = names::user(user)
                 .map(|(uid, _)| uid)
                 .or_else(|| number::id(user));
-            let uid = uid.ok_or_else(|| unknown("user", user))?;
-            let gid = gid_of(group)?;
+            let uid = uid.ok_or_else(|| unknown("--user", "user", user))?;
+            let gid = gid_of("--user", group)?;
             Ids {
                 uid: Some(uid),
                 gid: Some(gid),
@@ -179,7 +179,7 @@ fn named(user: Option<&UserSpec>, groups: Option<&[String]>) -> Result<Ids, Fata
         ids.groups = Some(
             groups
                 .iter()
-                .map(|group| gid_of(group))
+                .map(|group| gid_of("--groups", group))
                 .collect::<Result<_, _>>()?,
         );
     }
@@ -197,7 +197,7 @@ fn whole_user(user: &str) -> Result<Ids, Fatal> {
                 )));
             }
         },
-        (None, None) => return Err(unknown("user", user)),
+        (None, None) => return Err(unknown("--user", "user", user)),
     };
     let groups = identity::groups_of(&name, gid);
     let groups = groups.map_err(|errno| {
@@ -213,12 +213,13 @@ fn whole_user(user: &str) -> Result<Ids, Fatal> {
     })
 }
 
-fn gid_of(group: &str) -> Result<u32, Fatal> {
+fn gid_of(option: &str, group: &str) -> Result<u32, Fatal> {
     names::group(group)
         .or_else(|| number::id(group))
-        .ok_or_else(|| unknown("group", group))
+        .ok_or_else(|| unknown(option, "group", group))
 }
 
-fn unknown(what: &str, name: &str) -> Fatal {
-    Fatal::usage(format!("there is no {what} {}", Quoted(name.as_bytes())))
+fn unknown(option: &str, what: &str, name: &str) -> Fatal {
+    let name = Quoted(name.as_bytes());
+    Fatal::usage(format!("{option}: there is no {what} {name}"))
 }

@@ -2,7 +2,8 @@
 
 use crate::launch::plan;
 use crate::model::error::Fatal;
-use crate::model::text::{Quoted, harmless};
+use crate::model::number;
+use crate::model::text::{Quoted, foreign, harmless};
 use crate::sys::errno::Errno;
 use crate::sys::process::{self, PointerList};
 use crate::sys::program::Program;
@@ -90,5 +91,15 @@ impl Prog {
 }
 
 fn unable_to_run(prog: &OsStr, reason: Errno) -> Fatal {
-    Fatal::unable(format!("run {}", Quoted(prog.as_bytes())), reason)
+    let port = match prog.as_bytes().rsplit(|byte| *byte == b':').next() {
+        Some(port) if reason == Errno::NOT_FOUND => number::decimal(port),
+        _ => None,
+    };
+    // `skd 7000 cat`
+    let hint = match port {
+        Some(0..=65535) => format!("; to listen there, --tcp {}", foreign(prog.as_bytes())),
+        _ => String::new(),
+    };
+    let deed = format!("run {}", Quoted(prog.as_bytes()));
+    Fatal::unable(deed, format!("{reason}{hint}"))
 }

@@ -63,8 +63,13 @@ impl Wanted {
         inherited: &[Listener],
     ) -> Result<Self, Fatal> {
         match named {
-            Named::Inet { style, host, port } => {
-                let addresses = resolve::addresses(*style, host, port, family)?;
+            Named::Inet {
+                option,
+                style,
+                host,
+                port,
+            } => {
+                let addresses = resolve::addresses((option, *style), host, port, family)?;
                 try_out(options, *style, &addresses, inherited)?;
                 Ok(Self::Inet {
                     style: *style,

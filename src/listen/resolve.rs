@@ -1,6 +1,6 @@
 //! Turns `[HOST:]PORT` into the addresses to bind.
 
-use crate::model::address::{Family, Host, Port, Style};
+use crate::model::address::{Family, Host, LOGGED_AS, Port, Style};
 use crate::model::error::Fatal;
 use crate::model::text::Quoted;
 use crate::sys::names;
@@ -15,19 +15,19 @@ pub(crate) enum Addresses {
     Listed(Vec<SocketAddr>),
 }
 
-/// Looks up what is a name.
+/// Looks up what is a name; the option is for messages.
 ///
 /// # Errors
 /// 100 for an unknown service; 111 for a host or an interface that is not found.
 pub(crate) fn addresses(
-    style: Style,
+    (option, style): (&str, Style),
     host: &Host,
     port: &Port,
     family: Family,
 ) -> Result<Addresses, Fatal> {
     let port = match port {
         Port::Number(number) => *number,
-        Port::Service(name) => service(style, name)?,
+        Port::Service(name) => service(option, style, name)?,
     };
     let listed = |ip: IpAddr| Ok(Addresses::Listed(vec![SocketAddr::new(ip, port)]));
     match (host, family) {
@@ -50,8 +50,8 @@ pub(crate) fn addresses(
         }
         (Host::Name(name), _) => {
             let deed = format!("find the host {}", Quoted(name.as_bytes()));
-            let mut all =
-                names::addresses_of_host(name).map_err(|reason| Fatal::unable(&deed, reason))?;
+            let mut all = names::addresses_of_host(name)
+                .map_err(|reason| Fatal::unable(&deed, format!("{reason}{}", hint(name))))?;
             all.retain(|ip| match family {
                 Family::Either => true,
                 Family::V4 => ip.is_ipv4(),
@@ -72,7 +72,15 @@ pub(crate) fn addresses(
     }
 }
 
-fn service(style: Style, name: &str) -> Result<u16, Fatal> {
+/// What may have been meant by a host that there is not.
+fn hint(host: &str) -> String {
+    let of_log = LOGGED_AS.iter().find(|(label, _)| *label == host);
+    of_log.map_or(String::new(), |(label, option)| {
+        format!("; \"{label}:\" is how the log writes {option}")
+    })
+}
+
+fn service(option: &str, style: Style, name: &str) -> Result<u16, Fatal> {
     let (protocol, shown) = if style == Style::Datagram {
         (c"udp", "udp")
     } else {
@@ -80,7 +88,7 @@ fn service(style: Style, name: &str) -> Result<u16, Fatal> {
     };
     names::port_of_service(name, protocol).ok_or_else(|| {
         Fatal::usage(format!(
-            "there is no {shown} service {}",
+            "{option}: there is no {shown} service {}; [HOST:]PORT expected, PORT being 0 to 65535 or a service name",
             Quoted(name.as_bytes())
         ))
     })

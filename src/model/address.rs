@@ -17,8 +17,9 @@ pub(crate) enum Style {
 /// An address that the user named, to be made into a listener.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(crate) enum Named {
-    /// TCP or UDP, by style; never `SeqPacket`.
+    /// TCP or UDP, by style; never `SeqPacket`. `option` is what the user called it by, `--tcp`.
     Inet {
+        option: &'static str,
         style: Style,
         host: Host,
         port: Port,
@@ -45,6 +46,14 @@ impl Named {
 
 /// The CID that is every CID of the machine, VMADDR_CID_ANY of vsock(7).
 pub(crate) const EVERY_CID: u32 = u32::MAX;
+
+/// What the log writes before an address, and the option that it goes behind without that.
+pub(crate) const LOGGED_AS: [(&str, &str); 4] = [
+    ("tcp", "--tcp"),
+    ("udp", "--udp"),
+    ("unix", "--unix"),
+    ("vsock", "--vsock"),
+];
 
 /// The HOST of `[HOST:]PORT`.
 #[derive(Clone, Debug, Eq, PartialEq)]
