@@ -298,6 +298,8 @@ fn what_makes_no_sense_together_is_a_usage_error() {
 -E --pass stdin -l a -l b|--exec with several listeners needs --pass listen-fds
 --pass both -t 0|--pass is for programs that get a listener: -w, -E and datagram sockets
 --pass x -w -t 0|--pass: \"x\": stdin, listen-fds or both expected
+-w -u 0|--wait: there is no stream or seqpacket listener, a program gets a datagram socket without it
+-w -d -l a|--wait: there is no stream or seqpacket listener, a program gets a datagram socket without it
 -w|--wait: there is no socket
 -E|--exec: there is no socket
 --pass stdin|--pass: there is no socket";
@@ -329,6 +331,11 @@ fn what_makes_no_sense_together_is_a_usage_error() {
             &line,
         );
     }
+    let udp = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+    let text =
+        "there is no stream or seqpacket listener, a program gets a datagram socket without it";
+    let line = format!("usage: --wait: {text}; try \"skd --help\"");
+    fails(Skd::new("-w -0 cat").descriptor(0, udp), 100, &line);
     let fds = vec![tcp_listener().0, tcp_listener().0];
     let line = "usage: --exec with several listeners needs --pass listen-fds; try \"skd --help\"";
     fails(Skd::new("-E cat").listen_fds(fds), 100, line);

@@ -446,6 +446,18 @@ fn what_judges_connections_is_a_usage_error_where_there_are_none() {
             fails(skd, 100, &format!("usage: {text}; try \"skd --help\""));
         }
     }
+    // Nor is there anybody whom a message could reach.
+    let text = "--refuse is for --max-connections, --max-per-source and --rate-per-source";
+    for words in ["-r full", "-r full --rate 5/1", "-r full --deny ::1"] {
+        for check in ["", "--check"] {
+            let skd = Skd::new(&format!("{check} {words} -t 127.0.0.1:0 cat"));
+            fails(skd, 100, &format!("usage: {text}; try \"skd --help\""));
+        }
+    }
+    for limit in ["-c 5", "-C 5", "--rate-per-source 5/1"] {
+        let skd = Skd::new(&format!("--check -r full {limit} -t 127.0.0.1:0 cat"));
+        assert_eq!(skd.outcome().code, 0, "{limit}");
+    }
     // Of one connection alone there are neither too many nor too fast ones.
     for (words, option) in options.iter().take(4) {
         let (conn, _client) = std::os::unix::net::UnixStream::pair().unwrap();

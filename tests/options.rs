@@ -156,9 +156,20 @@ fn an_option_without_a_socket_that_it_is_for_is_a_usage_error() {
             ],
         ),
         (
-            "--keepalive;--keepalive=5",
+            "--nodelay;--keepalive;--keepalive=5",
             "TCP socket",
             &["-u 127.0.0.1:0", "-di 127.0.0.1:0", &unix, "--vsock 5"],
+        ),
+        (
+            "--mode 600;--owner 0;--owner nosuch",
+            "unix socket file to make",
+            &[
+                "-t 127.0.0.1:0",
+                "-u 127.0.0.1:0",
+                "-l @skd-no-file",
+                "--vsock 5",
+                "-0",
+            ],
         ),
     ] {
         for option in options.split(';') {
@@ -170,6 +181,9 @@ fn an_option_without_a_socket_that_it_is_for_is_a_usage_error() {
                     fails(skd.descriptor(0, tcp_listener().0), 100, &line);
                 }
             }
+            if option.ends_with("nosuch") {
+                continue;
+            }
             // Beside a socket that it is for, others may stand.
             let words = format!("--check {option} -t 127.0.0.1:0 -u 127.0.0.1:0 {unix} cat");
             let outcome = Skd::new(&words).outcome();
@@ -177,16 +191,17 @@ fn an_option_without_a_socket_that_it_is_for_is_a_usage_error() {
         }
     }
     // What is adopted counts where it is connections that are meant.
-    let udp = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
-    let skd = Skd::new("-0 --keepalive cat").descriptor(0, udp);
-    let line = "usage: --keepalive: there is no TCP socket; try \"skd --help\"";
-    fails(skd, 100, line);
-    let (_client, conn) = UnixStream::pair().unwrap();
-    fails(
-        Skd::new("-0 --keepalive cat").descriptor(0, conn),
-        100,
-        line,
-    );
+    for option in ["--keepalive", "--nodelay"] {
+        let udp = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+        let skd = || Skd::new(&format!("-0 {option} cat"));
+        let line = format!("usage: {option}: there is no TCP socket; try \"skd --help\"");
+        fails(skd().descriptor(0, udp), 100, &line);
+        let (_client, conn) = UnixStream::pair().unwrap();
+        fails(skd().descriptor(0, conn), 100, &line);
+        let skd = Skd::new(&format!("--check -0 {option} -l {path} cat"));
+        let outcome = skd.descriptor(0, tcp_listener().0).outcome();
+        assert_eq!((outcome.code, outcome.stderr.as_str()), (0, ""), "{option}");
+    }
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
     let line = "usage: --mptcp: there is no TCP listener to make; try \"skd --help\"";

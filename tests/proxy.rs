@@ -238,7 +238,7 @@ fn what_cannot_become_a_header_is_dropped_at_once_with_the_reason() {
             "a PROXY header of more than 4096 bytes",
         ),
     ];
-    let mut skd = echoing("--proxy-timeout 600 -r never!");
+    let mut skd = echoing("--proxy-timeout 600 -C 9999 -r never!");
     let port = skd.port();
     let descriptors = skd.descriptors();
     let count = table.len();

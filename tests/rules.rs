@@ -90,7 +90,7 @@ fn who_is_denied_is_closed_without_a_word_and_the_log_has_the_reason() {
         ("--allow ::/0,uid:0,gid:0", &[], &["no --allow matches"; 5]),
     ];
     for (lists, served, reasons) in table {
-        let words = format!("-v -1 {lists} -t 127.0.0.1:0 -r no! sh -c");
+        let words = format!("-v -1 {lists} -t 127.0.0.1:0 -C 99 -r no! sh -c");
         let mut skd = Skd::new(&words).word("echo in").start();
         let port = skd.port();
         let fared = fare(&mut skd, port, 5);

@@ -109,7 +109,13 @@ pub(super) fn metrics(typed: &ArgMatches, family: Family) -> Result<Option<Named
     }
     let (host, port) = addr::inet("--metrics", word)?;
     agree("--metrics", &host, family)?;
-    Ok(Some(Named::Inet { style, host, port }))
+    let option = "--metrics";
+    Ok(Some(Named::Inet {
+        option,
+        style,
+        host,
+        port,
+    }))
 }
 
 /// An address of one family makes no sense under an option that allows just the other.

@@ -1,6 +1,6 @@
 //! What is served and how: a service, the sockets it asks for, and the run as a whole.
 
-use crate::model::address::{Family, Named, Style};
+use crate::model::address::{Family, Named, Style, UnixName};
 use crate::model::admission::{Admission, Inquiry};
 use crate::model::daemon::{Daemon, UserSpec};
 use crate::model::sockopt::{KeepAlive, SocketOptions};
@@ -167,15 +167,31 @@ impl Run {
             .chain(inherited.iter().copied())
             .partition(|style| accepts(*style));
         let lends = self.service.mode != Mode::Connections || !others.is_empty();
+        let are_datagrams = others.iter().all(|style| *style == Style::Datagram);
         match self.admission.option() {
             Some(option) if accepted.is_empty() => Some(format!(
                 "{option}: there is no listener whose connections could be judged"
             )),
+            _ if self.refuses_nobody() => {
+                Some("--refuse is for --max-connections, --max-per-source and --rate-per-source".into())
+            }
+            _ if self.service.mode == Mode::Listeners && accepted.is_empty() && are_datagrams => {
+                Some("--wait: there is no stream or seqpacket listener, a program gets a datagram socket without it".into())
+            }
             _ if self.passes && !lends => Some(
                 "--pass is for programs that get a listener: -w, -E and datagram sockets".into(),
             ),
             _ => None,
         }
+    }
+
+    /// A message for those whom a limit keeps out, and no limit that sends anyone away.
+    fn refuses_nobody(&self) -> bool {
+        let admission = &self.admission;
+        let has_limit = self.service.max_connections.is_some()
+            || admission.max_per_source.is_some()
+            || admission.rate_per_source.is_some();
+        admission.refusal.is_some() && !has_limit
     }
 
     /// An option given that is for a kind of socket of which there is none, in words. `adopts_tcp`: a TCP listener or
@@ -188,18 +204,28 @@ impl Run {
         let (makes_inet, makes_tcp) = (makes(&|_| true), makes(&|style| style == Style::Stream));
         let inet = (makes_inet, "internet socket to make");
         let tcp = (makes_tcp, "TCP listener to make");
+        let connections = (makes_tcp || adopts_tcp, "TCP socket");
+        let is_file = |named: &Named| {
+            matches!(
+                named,
+                Named::Unix {
+                    name: UnixName::Path(_),
+                    ..
+                }
+            )
+        };
+        let file = (self.named.iter().any(is_file), "unix socket file to make");
         let options = &self.making.sockets;
         let all = [
             (options.reuse_port, "--reuse-port", inet),
             (options.freebind, "--freebind", inet),
             (options.device.is_some(), "--bind-to-device", inet),
-            (
-                self.service.keepalive.is_some(),
-                "--keepalive",
-                (makes_tcp || adopts_tcp, "TCP socket"),
-            ),
+            (self.service.nodelay, "--nodelay", connections),
+            (self.service.keepalive.is_some(), "--keepalive", connections),
             (options.defer_accept_secs.is_some(), "--defer-accept", tcp),
             (options.mptcp, "--mptcp", tcp),
+            (self.making.mode.is_some(), "--mode", file),
+            (self.making.owner.is_some(), "--owner", file),
         ];
         let mut misplaced = all
             .into_iter()

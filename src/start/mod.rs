@@ -123,6 +123,9 @@ impl Start<'_> {
         let null = needs_null.then(null).transpose()?;
         let prog = find_and_drop(&run.service, drop, environment)?;
         log.note(|| format!("found PROG at {}", prog.shown_path()));
+        if run.daemon.fd_store && manager.sun_path.is_none() {
+            log.note(|| "no manager keeps sockets for --fdstore: NOTIFY_SOCKET names none".into());
+        }
         let journal = !run.service.stderr_to_client && words.are_inherited();
         let program = prog.ready(scrubbed(environment, Scrub::Child, journal));
         let made = Made {
