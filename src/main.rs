@@ -78,12 +78,14 @@ fn run(
         inherited,
         ready,
         warnings,
+        note,
         resumed,
     } = listen::adopt(&run, environment)?;
     log.redirect(form.for_journal, Box::new(Stderr::new()));
     for warning in warnings {
         log.warn(&warning);
     }
+    note.into_iter().for_each(|note| log.note(|| note));
     let start = Start {
         run,
         environment,

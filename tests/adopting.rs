@@ -1,5 +1,7 @@
 //! Descriptors taken over from LISTEN_FDS and by number: which are, which are refused, what children see of them.
 
+mod another;
+
 use crate::kit::net::{
     Client, echoes, hear_udp, is_refused, raw_socket, seqpacket, seqpacket_listener,
     set_nonblocking, tcp_listener, udp, unix_datagram,

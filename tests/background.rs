@@ -146,7 +146,7 @@ fn the_caller_returns_when_everything_is_ready() {
     }
     for _ in 0..10 {
         let folder = Folder::new();
-        let skd = Skd::with_words(["-1BP".into(), folder.path("pid")])
+        let skd = Skd::with_words(["-q1BP".into(), folder.path("pid")])
             .word("-L")
             .word("skd-test")
             .word("--user")

@@ -372,3 +372,58 @@ fn a_stream_socket_gets_every_line_with_nul_behind_it() {
     assert_eq!(heads, expected.len());
     assert_eq!(skd.ends().code, 0);
 }
+
+/// Told on the stderr that skd was started with, while it is there; what is said later waits and arrives.
+#[test]
+fn where_nobody_listens_yet_there_is_a_warning_and_nothing_is_lost() {
+    if !need::root() {
+        return;
+    }
+    let dev = Dev::new();
+    let warning = |reason: &str| {
+        format!(
+            "skd: warning: unable to reach the system log at /dev/log: {reason}, keeping lines for it\n"
+        )
+    };
+    let missing = warning("No such file or directory");
+    let prog = || shell(&dev, "x", "echo kept >&2");
+    let under = |options: &str| {
+        let skd = Skd::new(&format!("-1 {options} -t 127.0.0.1:0 -L x cat"));
+        skd.under(&dev.enter()).spawn()
+    };
+    for options in ["", "-q"] {
+        let mut skd = under(options);
+        let port = skd.port();
+        Client::tcp(port).says("x").hears("x");
+        let said = if options == "-q" { "\n" } else { &missing };
+        assert_eq!(skd.stop().stderr, said);
+    }
+    // One that nobody has any more, as a syslogd that was killed leaves it.
+    drop(dev.datagrams());
+    let outcome = prog().outcome();
+    let stale = warning("Connection refused");
+    assert_eq!((outcome.code, outcome.stderr), (0, stale));
+    let socket = dev.datagrams_again();
+    assert!(hear(&socket).ends_with(": kept"));
+    assert_eq!(prog().outcome().stderr, "");
+    assert!(hear(&socket).ends_with(": kept"));
+}
+
+/// Whether somebody listens is found out without a connection that would look like somebody's.
+#[test]
+fn a_stream_socket_is_no_reason_to_warn_and_hears_of_the_logger_alone() {
+    if !need::root() {
+        return;
+    }
+    let dev = Dev::new();
+    let socket = dev.streams();
+    let outcome = shell(&dev, "x", "echo said >&2").outcome();
+    assert_eq!((outcome.code, outcome.stderr.as_str()), (0, ""));
+    let mut heard = String::new();
+    let (mut connection, _) = socket.accept().unwrap();
+    connection.read_to_string(&mut heard).unwrap();
+    assert!(heard.ends_with(": said\0"), "{heard:?}");
+    dev.has_no_logger();
+    socket.set_nonblocking(true).unwrap();
+    assert!(socket.accept().is_err(), "another connection");
+}

@@ -10,6 +10,7 @@ use crate::sys::errno::Errno;
 use crate::sys::fd;
 use crate::sys::handover::Keeper;
 use crate::sys::identity::Ids;
+use crate::sys::logsocket::LogSocket;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::time::Instant;
@@ -52,6 +53,18 @@ impl Words {
                     .map_err(|errno| Fatal::unable("start the logger", errno))
             }
         }
+    }
+
+    /// What there is to be said on the stderr that skd was started with, before it is replaced: that nobody hears yet what
+    /// will be said then.
+    pub(crate) fn trouble(&self) -> Option<String> {
+        let errno = match self {
+            Self::Syslog(_) => LogSocket::trouble()?,
+            Self::Inherited | Self::File(_) => return None,
+        };
+        Some(format!(
+            "unable to reach the system log at /dev/log: {errno}, keeping lines for it"
+        ))
     }
 
     /// What a new skd in our place needs in order to go on with the log.

@@ -113,12 +113,21 @@ fn listen_fds_name(adopt: &Adopt) -> Option<Option<&OsStr>> {
     }
 }
 
-/// The descriptors that LISTEN_FDS promises to us, with their names; sd_listen_fds(3).
-fn listen_fds(
-    environment: &Environment<'_>,
+/// What there is to say of a LISTEN_FDS that is another process's.
+pub(crate) fn of_another(
+    environment: &[(OsString, OsString)],
     receiver: Receiver,
-    warnings: &mut Vec<String>,
-) -> Result<Option<Vec<Taking>>, Fatal> {
+) -> Option<String> {
+    let environment = Environment(environment);
+    environment.var("LISTEN_FDS")?;
+    let name = other_receiver(&environment, receiver)?;
+    Some(format!(
+        "LISTEN_FDS is not for this process but for that of {name}, ignoring"
+    ))
+}
+
+/// The variable by which LISTEN_FDS is for another process than us.
+fn other_receiver(environment: &Environment<'_>, receiver: Receiver) -> Option<&'static str> {
     let number = |name: &str| {
         environment
             .var(name)
@@ -126,8 +135,22 @@ fn listen_fds(
     };
     let is_ours = |pid: Option<u64>| pid == u64::try_from(receiver.pid).ok();
     let has_our_id = |id: Option<u64>| receiver.pidfd_id.is_none() || id == receiver.pidfd_id;
-    if !number("LISTEN_PID").is_none_or(is_ours) || !number("LISTEN_PIDFDID").is_none_or(has_our_id)
-    {
+    if !number("LISTEN_PID").is_none_or(is_ours) {
+        Some("LISTEN_PID")
+    } else if !number("LISTEN_PIDFDID").is_none_or(has_our_id) {
+        Some("LISTEN_PIDFDID")
+    } else {
+        None
+    }
+}
+
+/// The descriptors that LISTEN_FDS promises to us, with their names; sd_listen_fds(3).
+fn listen_fds(
+    environment: &Environment<'_>,
+    receiver: Receiver,
+    warnings: &mut Vec<String>,
+) -> Result<Option<Vec<Taking>>, Fatal> {
+    if other_receiver(environment, receiver).is_some() {
         return Ok(None);
     }
     let Some(count) = environment.number("LISTEN_FDS", 1, MOST)? else {
@@ -326,6 +349,10 @@ mod tests {
             ];
             let promised = listen_fds(&Environment(&variables), US, &mut Vec::new());
             assert!(promised.unwrap().is_none(), "{pid}");
+            let text = "LISTEN_FDS is not for this process but for that of LISTEN_PID, ignoring"
+                .to_owned();
+            assert_eq!(of_another(&variables, US), Some(text));
+            assert_eq!(of_another(&variables[..1], US), None, "no LISTEN_FDS");
         }
         for id in ["98", "x", "-99"] {
             let variables = format!("LISTEN_FDS=1 LISTEN_PID=42 LISTEN_PIDFDID={id}");
@@ -341,6 +368,9 @@ mod tests {
         ];
         assert_eq!(all(&variables, unknown).unwrap().0.len(), 1);
         assert_eq!(all(&variables, US).unwrap().0.len(), 0);
+        assert_eq!(of_another(&variables, unknown), None);
+        let text = "LISTEN_FDS is not for this process but for that of LISTEN_PIDFDID, ignoring";
+        assert_eq!(of_another(&variables, US), Some(text.to_owned()));
         assert_eq!(outcome("--no-adopt", "LISTEN_FDS=junk LISTEN_PID=42"), "; ");
         assert_eq!(outcome("", "LISTEN_PID=42 LISTEN_FDNAMES=x"), "; ");
     }

@@ -113,6 +113,8 @@ pub(crate) struct Adopted {
     pub(crate) ready: Option<ReadyFd>,
     /// What was ignored.
     pub(crate) warnings: Vec<String>,
+    /// What else there is to say of it, for who wants to know everything.
+    pub(crate) note: Option<String>,
     /// Whether we are in the place of another skd.
     pub(crate) resumed: Resumed,
 }
@@ -146,10 +148,23 @@ pub(crate) fn adopt(run: &Run, environment: &[(OsString, OsString)]) -> Result<A
         }
         _ => {}
     }
+    let of_another = inherit::of_another(environment, receiver);
+    let of_another = of_another.filter(|_| run.heed_listen_fds && !resumed.is_so());
+    let is_without = run.named.is_empty()
+        && matches!(&inherited, Inherited::Listeners(listeners) if listeners.is_empty());
+    // PROG is to have a socket, as it seems, and there will be none.
+    let note = match of_another {
+        Some(text) if is_without => {
+            warnings.push(text);
+            None
+        }
+        other => other,
+    };
     Ok(Adopted {
         inherited,
         ready,
         warnings,
+        note,
         resumed,
     })
 }

@@ -14,7 +14,7 @@ use crate::serve::gate::Gate;
 use crate::serve::notices::{Jail, Notices};
 use crate::serve::supervise::Supervisor;
 use crate::start::Start;
-use crate::start::parts::{background, check, find_and_drop, null, pidfile, tell};
+use crate::start::parts::{background, check, find_and_drop, null, pidfile, tell, tell_of_words};
 use crate::sys::stderr::Stderr;
 use crate::sys::{fd, kernel, process, signal};
 use std::os::fd::AsFd;
@@ -25,7 +25,7 @@ impl Start<'_> {
         let Self {
             run,
             environment,
-            log,
+            mut log,
             caller,
             ready,
             resumed: _,
@@ -54,6 +54,7 @@ impl Start<'_> {
             !run.daemon.supervise,
             Box::new(log.warning()),
         )?;
+        tell_of_words(&words, &mut log);
         let null = null()?;
         let prog = find_and_drop(&run.service, &drop, environment)?;
         let scrub = if run.daemon.supervise {
@@ -133,6 +134,7 @@ impl Start<'_> {
             true,
             Box::new(self.log.warning()),
         )?;
+        tell_of_words(&words, &mut self.log);
         let null = null()?;
         let prog = find_and_drop(&run.service, &drop, environment)?;
         let journal = !run.service.stderr_to_client && words.are_inherited();

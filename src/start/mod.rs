@@ -25,7 +25,8 @@ use std::os::fd::AsFd;
 
 pub(crate) use parts::{answer, print};
 use parts::{
-    background, check, find_and_drop, metrics_of, null, pidfile, print_ports, tell, words,
+    background, check, find_and_drop, metrics_of, null, pidfile, print_ports, tell, tell_of_words,
+    words,
 };
 
 /// skd while it starts: what is asked for, and who hears how it goes.
@@ -117,6 +118,9 @@ impl Start<'_> {
             &resumed,
             Box::new(log.warning()),
         )?;
+        if !resumed.is_so() {
+            tell_of_words(&words, &mut log);
+        }
         let is_daemon = run.daemon.background && !resumed.is_so();
         // Inside the new root folder there may be none.
         let needs_null = is_daemon || ready.is_some();
@@ -179,6 +183,7 @@ impl Start<'_> {
             true,
             Box::new(self.log.warning()),
         )?;
+        tell_of_words(&words, &mut self.log);
         let null = null()?;
         let prog = find_and_drop(service, drop, self.environment)?;
         print_ports(ports)?;

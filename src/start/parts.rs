@@ -82,6 +82,13 @@ pub(super) fn words(
     }
 }
 
+/// While stderr is what skd was started with.
+pub(super) fn tell_of_words(words: &Words, log: &mut Log) {
+    if let Some(trouble) = words.trouble() {
+        log.warn(&trouble);
+    }
+}
+
 /// Where metrics are told, in the place of another skd.
 pub(super) fn metrics_of(
     run: &Run,

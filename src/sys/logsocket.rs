@@ -15,6 +15,19 @@ use std::path::Path;
 pub(crate) struct LogSocket(Vec<Entry>);
 
 impl LogSocket {
+    /// Why nobody could be reached at /dev/log now; nothing is sent. A stream socket shows by not being of the type that is
+    /// tried, so that no connection is made of which syslog would hear.
+    pub(crate) fn trouble() -> Option<Errno> {
+        let try_it = || {
+            let address = SockAddr::unix(b"/dev/log\0").ok_or(Errno::NAME_TOO_LONG)?;
+            socket::connect(
+                &socket::make(socket::AF_UNIX, socket::SOCK_DGRAM)?,
+                &address,
+            )
+        };
+        try_it().err().filter(|errno| *errno != Errno::WRONG_TYPE)
+    }
+
     /// Holds the folders. That the socket itself is not there yet is no trouble.
     ///
     /// # Errors

@@ -61,6 +61,12 @@ impl Dev {
         socket
     }
 
+    /// The same where one has been left behind.
+    pub(crate) fn datagrams_again(&self) -> UnixDatagram {
+        std::fs::remove_file(self.log()).unwrap();
+        self.datagrams()
+    }
+
     /// The same with a stream socket.
     pub(crate) fn streams(&self) -> UnixListener {
         let socket = UnixListener::bind(self.log()).unwrap();
