@@ -36,6 +36,14 @@ fn with_e_skd_becomes_the_program_with_the_listener() {
     assert_eq!(fds[0].strip_prefix("0 "), fds[1].strip_prefix("1 "));
     assert_eq!(skd.ends().code, 0);
     let path = folder.path("served");
+    for (level, is_told) in [("-v", false), ("-vv", true)] {
+        let words = format!("{level} -E --pass listen-fds -l {path} -u 127.0.0.1:9 sh -c true");
+        let line = format!("with unix:{path}, udp:127.0.0.1:9\n");
+        let said = Skd::new(&words).outcome().stderr;
+        let is_it = said.starts_with("skd: info: becoming PROG at /") && said.ends_with(&line);
+        assert_eq!((is_it, said.is_empty()), (is_told, !is_told), "{said}");
+        std::fs::remove_file(&path).unwrap();
+    }
     let skd = probing(&format!("-E -l {path}"), "accept-once 0").spawn();
     let client = eventually("a listener", || UnixStream::connect(&path).ok());
     Client::of_unix(client).hears_line();

@@ -2,7 +2,7 @@
 
 use crate::kit::net::Client;
 use crate::kit::skd::{Running, Skd};
-use crate::kit::{Folder, eventually, probe};
+use crate::kit::{Folder, eventually, probe, probing};
 use nix::sys::signal::Signal;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -232,4 +232,29 @@ fn a_burst_beyond_the_backlog_is_served() {
     let status = format!("0 accepted {CLIENTS} denied 0 failed 0");
     assert_eq!(skd.status(), status);
     skd.stop();
+}
+
+/// Once, until a child has ended.
+#[test]
+fn that_the_limit_is_reached_is_told_to_those_who_want_to_know_everything() {
+    for (level, is_told) in [("-v", false), ("-vv", true)] {
+        let mut skd = probing(&format!("{level} -1 -c 2 -t 127.0.0.1:0"), "hold").start();
+        let port = skd.port();
+        let [one, two] = [(); 2].map(|()| {
+            let mut client = Client::tcp(port);
+            client.hears_line();
+            client
+        });
+        let mut waiting = Client::tcp(port);
+        skd.waits_for_nth("info: accept ", 2);
+        assert_eq!(one.hears_all(), "bye\n");
+        waiting.hears_line();
+        for client in [two, waiting] {
+            assert_eq!(client.hears_all(), "bye\n");
+        }
+        skd.waits_for_nth("info: end ", 3);
+        let line = "skd: info: the limit of --max-connections is reached, children: 2\n";
+        let told = skd.stop().stderr.matches(line).count();
+        assert_eq!(told, if is_told { 2 } else { 0 });
+    }
 }

@@ -55,6 +55,30 @@ fn with_drain_skd_ends_when_its_children_have_and_serves_nobody_new() {
     assert_eq!(outcome.stderr.matches(" exit 0 secs ").count(), 2);
 }
 
+/// Who asks what became of the clients finds how many programs go on without skd.
+#[test]
+fn the_last_line_says_how_many_children_are_left() {
+    for (words, count) in [("-vv", 2), ("-vv --drain 600", 0), ("-v", 2)] {
+        let mut skd = holding(&format!("{words} -t 127.0.0.1:0"));
+        let port = skd.port();
+        let clients = [held(port).0, held(port).0];
+        skd.waits_for_nth("info: accept ", 2);
+        let outcome = if count == 0 {
+            skd.signal(Signal::SIGTERM);
+            skd.waits_for("asked to stop");
+            for client in clients {
+                assert_eq!(client.hears_all(), "bye\n");
+            }
+            skd.ends()
+        } else {
+            skd.stop()
+        };
+        let line = format!("skd: info: stopped, children left: {count}\n");
+        let is_told = outcome.stderr.ends_with(&line);
+        assert_eq!(is_told, words != "-v", "{}", outcome.stderr);
+    }
+}
+
 #[test]
 fn without_children_drain_ends_at_once() {
     for signal in [Signal::SIGTERM, Signal::SIGINT, Signal::SIGQUIT] {

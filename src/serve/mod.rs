@@ -96,6 +96,8 @@ pub(crate) struct Server {
     scrapes: Scrapes,
     verdicts: Verdicts,
     tallies: Tallies,
+    /// The limit of `-c` was reached, which has been told.
+    was_full: bool,
     /// How often in a row no spawn slot was free.
     stuck: u32,
     log: Log,
@@ -181,6 +183,7 @@ impl Server {
             farewells: Farewells::new(farewell::TOKENS, farewell::MOST),
             scrapes: Scrapes::new(metrics),
             verdicts: Verdicts::default(),
+            was_full: false,
             stuck: 0,
             log,
             words,
@@ -250,6 +253,8 @@ impl Server {
         // Idleness begins now.
         self.is_over(Instant::now());
         while !self.turn() {}
+        let left = self.children.count();
+        self.log.note(|| format!("stopped, children left: {left}"));
         self.end();
     }
 
@@ -337,6 +342,12 @@ impl Server {
     fn poll_listeners(&mut self) {
         let now = Instant::now();
         let (is_full, is_full_to_come) = (self.is_full(), self.is_full_to_come());
+        if is_full && !self.was_full {
+            let count = self.children.count();
+            self.log
+                .note(|| format!("the limit of --max-connections is reached, children: {count}"));
+        }
+        self.was_full = is_full;
         for place in 0..self.listeners.len() {
             let Some(listening) = self.listeners.get_mut(place) else {
                 continue;

@@ -195,6 +195,11 @@ impl Start<'_> {
             pidfile.pass_on(3 + i32::try_from(listeners.len()).unwrap_or(i32::MAX))?;
         }
         let environment = scrubbed(self.environment, Scrub::Connected, words.are_inherited());
+        self.log.note(|| {
+            let labels = listeners.iter().map(|it| it.label.to_string());
+            let labels = labels.collect::<Vec<_>>().join(", ");
+            format!("becoming PROG at {} with {labels}", prog.shown_path())
+        });
         let before = words.begin()?;
         tell(self.ready.take(), &null);
         self.caller.tell_becoming();
