@@ -404,6 +404,14 @@ fn ports_sockets_and_pid_files_are_roots_and_what_cannot_be_removed_is_told() {
         std::fs::read_to_string(&pidfile).unwrap(),
         format!("{pid}\n")
     );
+    let supervised = format!("{closed}/supervised");
+    let skd = Skd::new("-vS --user nobody -P").word(&supervised);
+    let mut skd = skd.word("sleep").word("600").spawn();
+    skd.waits_for("info: start ");
+    let text = format!("unable to remove the pid file \"{supervised}\": Permission denied");
+    let stderr = skd.stop().stderr;
+    let line = format!("skd: warning: {text}\n");
+    assert!(stderr.ends_with(&line), "{stderr}");
 }
 
 #[test]

@@ -20,6 +20,8 @@ const PAUSE: Duration = Duration::from_millis(10);
 /// A pid file that is ours, and locked as long as this lives. It is removed when it is dropped, so that a start that
 /// fails leaves nothing behind.
 pub(crate) struct PidFile {
+    /// Its path for messages, in quotes; after an upgrade its name alone.
+    shown: String,
     entry: Entry,
     file: Locked,
     is_removed: bool,
@@ -57,6 +59,7 @@ impl PidFile {
             let put = entry.put_locked(text.as_bytes(), before.as_ref());
             if let Some(file) = put.map_err(unable)? {
                 return Ok(Self {
+                    shown: Quoted(path.as_bytes()).to_string(),
                     entry,
                     file,
                     is_removed: false,
@@ -67,6 +70,7 @@ impl PidFile {
         entry.remove_file().map_err(unable)?;
         if let Some(file) = entry.put_locked(text.as_bytes(), None).map_err(unable)? {
             return Ok(Self {
+                shown: Quoted(path.as_bytes()).to_string(),
                 entry,
                 file,
                 is_removed: false,
@@ -89,6 +93,7 @@ impl PidFile {
     /// A number is not open.
     pub(crate) fn resume((file, at): &(i32, Held)) -> Result<Self, Errno> {
         Ok(Self {
+            shown: Quoted(&at.name).to_string(),
             entry: Entry::resume(at.folder, &at.name)?,
             file: Locked::resume(*file)?,
             is_removed: false,
@@ -103,6 +108,11 @@ impl PidFile {
     pub(crate) fn pass_on(&self, least: i32) -> Result<(), Fatal> {
         fd::copy_to_inherit(self.file.file(), least)
             .map_err(|errno| Fatal::unable("pass on the pid file", errno))
+    }
+
+    /// Its path in quotes, for a message.
+    pub(crate) fn shown(&self) -> &str {
+        &self.shown
     }
 
     /// Removes the file, if it is still ours.

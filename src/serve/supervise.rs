@@ -164,9 +164,12 @@ impl Supervisor {
     pub(crate) fn run(mut self) {
         while !self.turn() {}
         self.notices.finish(&mut []);
-        if let Some(Err(errno)) = self.pidfile.take().map(PidFile::remove) {
-            let text = format!("unable to remove the pid file: {errno}");
-            self.log.tell(&Event::Loss(text), Instant::now());
+        if let Some(pidfile) = self.pidfile.take() {
+            let deed = format!("unable to remove the pid file {}", pidfile.shown());
+            if let Err(errno) = pidfile.remove() {
+                let text = format!("{deed}: {errno}");
+                self.log.tell(&Event::Loss(text), Instant::now());
+            }
         }
         self.log.close();
     }
