@@ -133,18 +133,37 @@ fn the_units_do_what_the_readme_says_of_them() {
     let Some(machine) = Systemd::boot() else {
         return;
     };
-    for words in [
+    let follow = |lines: &[&str]| {
+        for words in lines {
+            machine.run(&readme(words));
+        }
+    };
+    follow(&[
         "cp units/skd@.*",
         "mkdir -p /etc/skd && ",
         "systemctl enable --now ",
-    ] {
-        machine.run(&readme(words));
+    ]);
+    machine.echoes(7010);
+    let state = machine.property("skd@mine.service", "UnitFileState");
+    assert_eq!(state, "enabled");
+    let before = machine.run("cat /etc/skd/*");
+    let pid = machine.property("skd@mine.service", "MainPID");
+    // What comes next replaces nothing and disturbs nobody.
+    let files = "cd units/examples && find etc -type f -exec ls -d /{} + 2>/dev/null || true";
+    assert_eq!(machine.run(files), "");
+    follow(&[
+        "cp -r units/examples/etc/.",
+        "install -D -m 644 units/strict.conf",
+        "systemctl daemon-reload && systemctl start ",
+    ]);
+    assert_eq!(machine.run("cat /etc/skd/mine"), before);
+    for name in EXAMPLES {
+        let socket = format!("skd@{name}.socket");
+        assert_eq!(machine.property(&socket, "ActiveState"), "active");
     }
     machine.echoes(7);
-    assert_eq!(
-        machine.property("skd@echo.service", "UnitFileState"),
-        "enabled"
-    );
+    machine.echoes(7010);
+    assert_eq!(machine.property("skd@mine.service", "MainPID"), pid);
 }
 
 /// systemd takes them apart; no shell sees them.
