@@ -184,6 +184,9 @@ fn the_logger_lives_in_skds_session_and_holds_nothing_else_of_skd() {
         .parse()
         .unwrap();
     let logger = dev.logger();
+    // As ps -f shows it.
+    let words = |pid| std::fs::read(format!("/proc/{pid}/cmdline")).unwrap();
+    assert_eq!(words(logger), words(pid));
     let session = |pid| getsid(Some(Pid::from_raw(pid))).unwrap();
     assert_eq!(session(logger), session(pid));
     assert_ne!(session(logger), getsid(None).unwrap());

@@ -181,6 +181,29 @@ fn words_may_have_quotes_and_lines_may_go_on() {
     assert_eq!(heard, "two  words hello\n");
 }
 
+/// A backslash passes through the file and through the command line, which both take one of two away.
+#[test]
+fn the_file_of_the_manual_means_what_it_says() {
+    let Some(machine) = Systemd::boot() else {
+        return;
+    };
+    machine.install();
+    let manual = include_str!("../man/skd.8");
+    let (_, text) = manual.split_once("\n# Greet, and ").unwrap();
+    let (text, _) = text.split_once(".fi\n").unwrap();
+    let text = text.replace("\\-", "-").replace("\\e", "\\");
+    machine.write("/etc/skd/greet", &format!("# Greet, and {text}"));
+    machine.run("systemctl start skd@greet.service");
+    let heard = machine.network(|| Client::tcp(7).hears_rest());
+    assert_eq!(heard, "hello, 127.0.0.1\n");
+    let pid = machine.property("skd@greet.service", "MainPID");
+    let words = machine.run(&format!("tr '\\0' '\\n' </proc/{pid}/cmdline"));
+    assert!(
+        words.contains("\n-r\ncome back later\\r\\n\n-t\n"),
+        "{words}"
+    );
+}
+
 /// What a process sees of itself that is the same in every run.
 const WORLD: &str = "probe report | grep -E '^(fd 0|signals|umask|limit|cwd|env) ' |
     grep -vE '^env (INVOCATION_ID|JOURNAL_STREAM|SYSTEMD_EXEC_PID|(TCP)?REMOTE_?PORT)=' | sed 's/socket:.*]/socket/'

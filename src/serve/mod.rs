@@ -344,8 +344,8 @@ impl Server {
         let (is_full, is_full_to_come) = (self.is_full(), self.is_full_to_come());
         if is_full && !self.was_full {
             let count = self.children.count();
-            self.log
-                .note(|| format!("the limit of --max-connections is reached, children: {count}"));
+            let text = || format!("the limit of --max-connections is reached, children: {count}");
+            self.log.note(text);
         }
         self.was_full = is_full;
         for place in 0..self.listeners.len() {

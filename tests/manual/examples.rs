@@ -1,11 +1,14 @@
 //! Every example of the manual, run for real.
 
 use super::admission::{judges, tells_client};
+use super::listeners::{
+    becomes_the_server, does_jobs, ends_when_nobody_comes, lends_its_listener, listens_to_machines,
+};
 use super::machine::{Machine, has_line, shell};
 use super::{README, complaints, examples};
 use crate::kit::daemon::{Daemon, is_gone};
 use crate::kit::net::{Client, udp};
-use crate::kit::skd::{Running, Skd};
+use crate::kit::skd::{BINARY, Running, Skd};
 use crate::kit::{Folder, eventually, need};
 use nix::sys::signal::{Signal, kill};
 use nix::sys::socket::{self, AddressFamily, MsgFlags, SockFlag, SockType, UnixAddr};
@@ -14,7 +17,7 @@ use std::fs;
 use std::io::Read;
 use std::os::fd::AsRawFd;
 use std::os::linux::net::SocketAddrExt;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::os::unix::net::{SocketAddr, UnixStream};
 use std::process::{Child, Command, Stdio};
 
@@ -41,6 +44,11 @@ const RUNS: &[Run] = &[
         "systemd-socket-activate -l @skd-activated skd -v cat",
         is_activated,
     ),
+    ("skd -v --idle-exit 600 ", ends_when_nobody_comes),
+    ("skd -v -w --pass listen-fds ", lends_its_listener),
+    ("skd -E -l ./served.sock ", becomes_the_server),
+    ("mkfifo ./jobs && skd -v --adopt fd:3 ", does_jobs),
+    ("skd -v --vsock 7000 cat", listens_to_machines),
     (
         "s6-ipcserver-socketbinder ./held.sock s6-fdholder-store ",
         is_held,
@@ -48,6 +56,7 @@ const RUNS: &[Run] = &[
     ("skd -vt 3000 -BP /run/motd.pid -L ", greets_from_background),
     ("skd -BL uschedule:daemon.notice -- ", is_logged),
     ("skd -BP ./echo.pid -vL '>>./echo.log' ", is_rotated),
+    ("install target/release/skd ", is_replaced),
     ("skd --user nobody --no-new-privs ", serves_as_nobody),
     ("s6-envuidgid nobody env ROOT=./jail skd -U ", is_jailed),
     ("skd -SBP ./tick.pid -L '>>./tick.log' ", is_started_again),
@@ -84,7 +93,7 @@ fn the_examples_of_skd_1_2_do_what_they_did() {
 }
 
 /// The words of a command line as sh splits them, without the first, `skd`.
-fn words(line: &str) -> Vec<String> {
+pub(super) fn words(line: &str) -> Vec<String> {
     let script = format!("skd() {{ printf '%s\\0' \"$@\"; }}\n{line}");
     let done = Command::new("sh").args(["-c", &script]).output().unwrap();
     let text = String::from_utf8(done.stdout).unwrap();
@@ -325,6 +334,28 @@ fn is_rotated(block: &str) {
     daemon.stop();
     let old = fs::read_to_string(folder.path("echo.log.1")).unwrap();
     assert_eq!(old, format!("skd: info: listen tcp:127.0.0.1:{port}\n"));
+}
+
+/// It is the skd of the example before this one.
+fn is_replaced(block: &str) {
+    let folder = Folder::new();
+    let examples = examples();
+    let before = examples.iter().find(|it| it.contains(" ./echo.pid -vL "));
+    let serve = before.unwrap().lines().next().unwrap();
+    let serve = serve.replace("127.0.0.1:7002", "127.0.0.1:0");
+    let port = shell("", &serve, &folder);
+    let daemon = Daemon::named_by(&folder.path("echo.pid"));
+    let mut client = Client::tcp(port.trim_end().parse().unwrap());
+    client.says("hello\n").hears("hello\n");
+    let block = block.replace("target/release/skd", BINARY);
+    assert_eq!(shell("", &block.replace("/usr/bin/", "./"), &folder), "");
+    let file = |path: &str| fs::metadata(path).map_or(0, |file| file.ino());
+    let new = file(&folder.path("skd"));
+    assert_ne!(new, file(BINARY));
+    let runs = format!("/proc/{}/exe", daemon.pid());
+    eventually("the new binary", || (file(&runs) == new).then_some(()));
+    client.says("still\n").hears("still\n");
+    daemon.stop();
 }
 
 fn is_nobody(skd: &Running) {
