@@ -364,7 +364,7 @@ fn where_no_format_can_be_read_it_is_text() {
         ),
         (
             format!("-t {JSON} cat"),
-            "skd: usage: there is no tcp service \"--log-format\"; try \"skd --help\"\n",
+            "skd: usage: --tcp: there is no tcp service \"--log-format\"; [HOST:]PORT expected, PORT being 0 to 65535 or a service name; try \"skd --help\"\n",
         ),
         (
             "--log-format".into(),

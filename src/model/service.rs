@@ -214,7 +214,8 @@ impl Run {
                 }
             )
         };
-        let file = (self.named.iter().any(is_file), "unix socket file to make");
+        let mut named = self.named.iter().chain(&self.metrics);
+        let file = (named.any(is_file), "unix socket file to make");
         let options = &self.making.sockets;
         let all = [
             (options.reuse_port, "--reuse-port", inet),

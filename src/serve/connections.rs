@@ -12,6 +12,7 @@ use crate::serve::guest::Guest;
 use crate::serve::{BATCH, PATIENCE, REST, Server};
 use crate::sys::errno::Errno;
 use crate::sys::spawn::Handing;
+use std::num::NonZeroU32;
 use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
@@ -56,6 +57,20 @@ impl Server {
         if let Some(listening) = self.listeners.get_mut(place) {
             listening.is_left |= listening.is_shut;
         }
+    }
+
+    pub(super) fn is_full(&self) -> bool {
+        self.service
+            .max_connections
+            .is_some_and(|max| self.children.count() >= max.get())
+    }
+
+    /// Whether nobody more is to be taken out of a backlog. Those whose header is awaited are counted; and with `-r` there
+    /// is something to be said to those who are too many.
+    pub(super) fn is_full_to_come(&self) -> bool {
+        let all = self.children.count().saturating_add(self.pendings.count());
+        let is_full = |max: NonZeroU32| all >= max.get() && !self.gate.has_refusal();
+        self.service.max_connections.is_some_and(is_full)
     }
 
     /// Whether a spawn slot is free. If all are in use the loop waits a moment, since most children need no longer; if

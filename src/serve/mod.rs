@@ -55,7 +55,6 @@ use listening::{Listening, Way};
 use notices::Notices;
 use pending::Pendings;
 use scrapes::Scrapes;
-use std::num::NonZeroU32;
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
@@ -361,20 +360,6 @@ impl Server {
                 self.warn(Trouble::Look, Some(place), errno.to_string());
             }
         }
-    }
-
-    fn is_full(&self) -> bool {
-        self.service
-            .max_connections
-            .is_some_and(|max| self.children.count() >= max.get())
-    }
-
-    /// Whether nobody more is to be taken out of a backlog. Those whose header is awaited are counted; and with `-r` there
-    /// is something to be said to those who are too many.
-    fn is_full_to_come(&self) -> bool {
-        let all = self.children.count().saturating_add(self.pendings.count());
-        let is_full = |max: NonZeroU32| all >= max.get() && !self.gate.has_refusal();
-        self.service.max_connections.is_some_and(is_full)
     }
 
     fn count(&self) -> Count {

@@ -25,8 +25,8 @@ use std::os::fd::AsFd;
 
 pub(crate) use parts::{answer, print};
 use parts::{
-    background, check, find_and_drop, metrics_of, null, pidfile, print_ports, tell, tell_of_words,
-    words,
+    background, check, find_and_drop, metrics_of, note_store, null, pidfile, print_ports, tell,
+    tell_of_words, words,
 };
 
 /// skd while it starts: what is asked for, and who hears how it goes.
@@ -127,9 +127,7 @@ impl Start<'_> {
         let null = needs_null.then(null).transpose()?;
         let prog = find_and_drop(&run.service, drop, environment)?;
         log.note(|| format!("found PROG at {}", prog.shown_path()));
-        if run.daemon.fd_store && manager.sun_path.is_none() {
-            log.note(|| "no manager keeps sockets for --fdstore: NOTIFY_SOCKET names none".into());
-        }
+        note_store(&run, &manager, &mut log);
         let journal = !run.service.stderr_to_client && words.are_inherited();
         let program = prog.ready(scrubbed(environment, Scrub::Child, journal));
         let made = Made {

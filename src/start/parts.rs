@@ -9,6 +9,7 @@ use crate::listen::{self, Listener, ReadyFd, Resumed};
 use crate::model::admission::Inquiry;
 use crate::model::daemon::LogTo;
 use crate::model::error::Fatal;
+use crate::model::manager::Manager;
 use crate::model::service::{Run, Service};
 use crate::report::log::Log;
 use crate::serve::gate::Gate;
@@ -79,6 +80,13 @@ pub(super) fn words(
             let words = Words::prepare(log.as_ref(), ids, false, warning);
             Ok(words.unwrap_or(Words::Inherited))
         }
+    }
+}
+
+/// No error, and not even a warning: the same command line is to do outside systemd too.
+pub(super) fn note_store(run: &Run, manager: &Manager, log: &mut Log) {
+    if run.daemon.fd_store && manager.sun_path.is_none() {
+        log.note(|| "no manager keeps sockets for --fdstore: NOTIFY_SOCKET names none".into());
     }
 }
 
