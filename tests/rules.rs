@@ -10,6 +10,7 @@ use nix::sys::signal::Signal;
 use std::fs;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
+use std::os::unix::net::UnixStream;
 use std::process::{Command, Stdio};
 
 /// Puts a file there as an editor does: never half of it.
@@ -342,6 +343,26 @@ fn a_connected_socket_is_judged_before_prog_is_executed() {
             outcome.stderr.contains("info: deny ") && outcome.stderr.contains(&peer.to_string());
         assert_eq!(is_told, heard.is_empty(), "{}", outcome.stderr);
     }
+}
+
+/// Most programs look at the first of a name, and some at the last.
+#[test]
+fn a_variable_of_a_rule_is_the_only_one_of_its_name_on_a_connected_socket() {
+    let folder = Folder::new();
+    let rules = folder.path("rules");
+    put(&rules, ":allow,VAR=\"x\",OTHER=\"\"\n");
+    let (conn, client) = UnixStream::pair().unwrap();
+    let words = format!("-0 --rules {rules} cat /proc/self/environ");
+    let skd = Skd::new(&words).envs("VAR=old OTHER=old VARIED=old");
+    let outcome = skd.descriptor(0, conn).outcome();
+    assert_eq!((outcome.code, outcome.stderr.as_str()), (0, ""));
+    let environment = Client::of_unix(client).hears_rest();
+    let mut found: Vec<_> = environment
+        .split('\0')
+        .filter(|text| text.starts_with("VAR") || text.starts_with("OTHER="))
+        .collect();
+    found.sort_unstable();
+    assert_eq!(found, ["OTHER=", "VAR=x", "VARIED=old"]);
 }
 
 fn dev_null() -> fs::File {

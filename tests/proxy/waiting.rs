@@ -127,6 +127,26 @@ fn headers_that_are_waited_for_count_towards_the_limit() {
     skd.stop();
 }
 
+/// There are fewer processes at the ready than that.
+#[test]
+fn headers_that_become_whole_together_all_find_a_process() {
+    let mut skd = echoing("--proxy-timeout 600");
+    let (port, before) = (skd.port(), skd.descriptors());
+    let mut streams = [(); 40].map(|()| says(port, &LINE[..20]));
+    waits_for_headers(&skd, before, streams.len());
+    skd.while_stopped(|| {
+        for stream in &mut streams {
+            stream.write_all(&LINE[20..]).unwrap();
+        }
+    });
+    for stream in streams {
+        assert_eq!(and_hears(stream, b"x"), "TCP 192.0.2.7 127.0.0.1\nx");
+    }
+    skd.is_alone();
+    assert_eq!(skd.status(), "0 accepted 40 denied 0 failed 0");
+    skd.stop();
+}
+
 /// Somebody is there until then.
 #[test]
 fn while_a_header_is_waited_for_skd_is_not_idle() {
