@@ -4,7 +4,7 @@ mod idle;
 
 use crate::kit::net::{Client, is_refused, tcp_listener, udp};
 use crate::kit::skd::{Running, Skd, field};
-use crate::kit::{Folder, eventually, fails, probe};
+use crate::kit::{Folder, eventually, fails, probe, probing};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use std::net::TcpStream;
@@ -137,6 +137,30 @@ fn quit_with_drain_tells_children_at_once() {
     assert!(outcome.stderr.contains("signal TERM"), "{}", outcome.stderr);
 }
 
+/// It tells the children what the first signal did not, and skd waits for them as before.
+#[test]
+fn quit_while_skd_drains_tells_children_and_goes_on_with_it() {
+    for first in [Signal::SIGTERM, Signal::SIGINT, Signal::SIGQUIT] {
+        let skd = probing("-v --drain 600 -t 127.0.0.1:0", "told USR1");
+        let mut skd = skd.start();
+        let port = skd.port();
+        let _client = Client::tcp(port);
+        skd.waits_for("ready");
+        let child = skd.children()[0];
+        skd.signal(first);
+        is_refused(port);
+        skd.signal(Signal::SIGQUIT);
+        let count = if first == Signal::SIGQUIT { 2 } else { 1 };
+        skd.waits_for_nth("got CONT", count);
+        skd.waits_for_nth("got TERM", count);
+        // It is still there.
+        assert_eq!(skd.status(), "1 accepted 1 denied 0 failed 0");
+        kill(Pid::from_raw(child), Signal::SIGUSR1).unwrap();
+        skd.waits_for(&format!("pid {child} exit 7 secs "));
+        assert_eq!(skd.ends().code, 0);
+    }
+}
+
 /// The program of a datagram is a child like any other.
 #[test]
 fn drain_waits_for_the_programs_of_datagrams() {
@@ -158,6 +182,17 @@ fn cpu_nanos(pid: i32) -> u64 {
     text.split(' ').next().unwrap().parse().unwrap()
 }
 
+/// While others work it does next to nothing.
+fn does_not_spin(skd: &Running) {
+    let (start, before) = (Instant::now(), cpu_nanos(skd.pid()));
+    for _ in 0..200 {
+        // A process of another test's pace, so that time passes.
+        std::process::Command::new("true").status().unwrap();
+    }
+    let (wall, used) = (start.elapsed().as_nanos(), cpu_nanos(skd.pid()) - before);
+    assert!(u128::from(used) * 10 < wall, "{used} of {wall} ns");
+}
+
 /// The listener is still open, since others hold it, and clients knock at it.
 #[test]
 fn while_it_drains_skd_does_not_look_at_a_socket_of_others() {
@@ -168,14 +203,7 @@ fn while_it_drains_skd_does_not_look_at_a_socket_of_others() {
     skd.signal(Signal::SIGTERM);
     assert_eq!(skd.status(), "1 accepted 1 denied 0 failed 0");
     let _knocking = TcpStream::connect(("127.0.0.1", port)).unwrap();
-    let (start, before) = (Instant::now(), cpu_nanos(skd.pid()));
-    let rounds = 200;
-    for _ in 0..rounds {
-        // A process of another test's pace, so that time passes.
-        std::process::Command::new("true").status().unwrap();
-    }
-    let (wall, used) = (start.elapsed().as_nanos(), cpu_nanos(skd.pid()) - before);
-    assert!(u128::from(used) * 10 < wall, "{used} of {wall} ns");
+    does_not_spin(&skd);
     assert_eq!(skd.status(), "1 accepted 1 denied 0 failed 0");
     client.hears_all();
     assert_eq!(skd.ends().code, 0);

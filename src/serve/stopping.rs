@@ -6,6 +6,7 @@ use crate::model::event::Event;
 use crate::model::service::Lifetime;
 use crate::serve::Server;
 use crate::serve::listening::{Listening, Way};
+use crate::sys::poll::can_read;
 use crate::sys::{deaf, process};
 use std::time::{Duration, Instant};
 
@@ -149,6 +150,8 @@ impl Server {
     /// new from here on; who came at the last moment is served, and skd ends when that is done. Returns whether it is
     /// to end now.
     fn leave_idle(&mut self, now: Instant) -> bool {
+        // Its time is over, and nothing is due for it any more.
+        self.idleness = Idleness::default();
         self.notices.stopping();
         self.notices.finish(&mut self.listeners);
         for place in 0..self.listeners.len() {
@@ -167,7 +170,14 @@ impl Server {
         let is_coming = self.listeners.iter().any(Listening::has_handshakes);
         self.poll_listeners();
         for place in 0..self.listeners.len() {
-            self.serve(place);
+            // A program that is given the listener is not started for nobody.
+            if self
+                .listeners
+                .get(place)
+                .is_some_and(|it| can_read(&it.listener))
+            {
+                self.serve(place);
+            }
         }
         if let Some(stopping) = self.stopping.as_mut().filter(|_| is_coming) {
             stopping.look_at = Some(Instant::now() + LOOK);

@@ -1,9 +1,9 @@
 //! `--idle-exit`: by itself when nobody comes, and nobody is lost who came at the last moment.
 
-use super::{held, holding};
-use crate::kit::Folder;
-use crate::kit::net::{self, Client, is_refused, tcp_listener};
+use super::{does_not_spin, held, holding};
+use crate::kit::net::{self, Client, is_refused, tcp_listener, udp};
 use crate::kit::skd::Skd;
+use crate::kit::{Folder, probe, probing};
 use nix::sys::socket::UnixAddr;
 use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
@@ -31,10 +31,7 @@ fn when_nobody_comes_skd_ends_and_leaves_nothing_behind() {
 fn while_a_child_lives_skd_does() {
     let mut busy = holding("-v --idle-exit 1 -t 127.0.0.1:0");
     let (client, _) = held(busy.port());
-    // Two such times pass.
-    for _ in 0..2 {
-        assert_eq!(holding("-v --idle-exit 1 -t 127.0.0.1:0").ends().code, 0);
-    }
+    idle_times_pass();
     assert_eq!(busy.status(), "1 accepted 1 denied 0 failed 0");
     client.hears_all();
     assert_eq!(busy.ends().code, 0);
@@ -111,6 +108,7 @@ fn who_has_connected_and_not_spoken_is_waited_for() {
     // Whoever comes now is too late.
     let late = SocketAddr::from(([127, 0, 0, 1], port));
     assert!(TcpStream::connect_timeout(&late, Duration::from_millis(300)).is_err());
+    does_not_spin(&skd);
     client.says("hello\n").hears("hello\n");
     drop(client);
     let outcome = skd.ends();
@@ -158,4 +156,71 @@ fn whoever_the_rate_keeps_waiting_is_served_before_the_end() {
     let outcome = skd.ends();
     assert_eq!(outcome.code, 0);
     assert_eq!(outcome.stderr.matches(" exit 0 secs ").count(), 2);
+}
+
+/// Longer than the time of `--idle-exit 1`: two of that pass.
+fn idle_times_pass() {
+    for _ in 0..2 {
+        assert_eq!(holding("-v --idle-exit 1 -t 127.0.0.1:0").ends().code, 0);
+    }
+}
+
+/// The pauses between its programs become longer than the time of idleness.
+#[test]
+fn while_a_program_takes_nobody_who_waits_skd_is_not_idle() {
+    let folder = Folder::new();
+    let ready = folder.path("ready");
+    let script = format!("[ -e {ready} ] && exec {} accept-once 0", probe());
+    let skd = Skd::new("-v -w --idle-exit 1 -t 127.0.0.1:0 sh -c").word(script);
+    let mut skd = skd.start();
+    let mut client = Client::tcp(skd.port());
+    skd.waits_for_nth("info: accept ", 6);
+    std::fs::write(&ready, "").unwrap();
+    client.hears_line();
+    let outcome = skd.ends();
+    assert_eq!(outcome.code, 0);
+    assert!(outcome.stderr.contains(" exit 0 secs "));
+}
+
+#[test]
+fn while_a_datagram_is_left_unread_skd_is_not_idle() {
+    let skd = probing("-v --idle-exit 1 -u 127.0.0.1:0", "picky-datagram");
+    let mut skd = skd.start();
+    udp(skd.port()).send(b"bad").unwrap();
+    skd.waits_for_nth("info: datagram ", 5);
+    skd.waits_for("discarding a datagram of 3 bytes");
+    assert_eq!(skd.ends().code, 0);
+}
+
+#[test]
+fn while_there_is_no_descriptor_for_who_waits_skd_is_not_idle() {
+    if !crate::kit::need::program("prlimit") {
+        return;
+    }
+    let mut skd = holding("-v --idle-exit 1 -t 127.0.0.1:0");
+    let port = skd.port();
+    let limit = |files: &str| {
+        let mut prlimit = std::process::Command::new("prlimit");
+        let words = [format!("--nofile={files}:"), format!("--pid={}", skd.pid())];
+        assert!(prlimit.args(words).status().unwrap().success());
+    };
+    limit("3");
+    let mut client = Client::tcp(port);
+    idle_times_pass();
+    limit("1024");
+    assert!(client.hears_line().starts_with("ready "));
+    client.hears_all();
+    skd.waits_for("Too many open files");
+    assert_eq!(skd.ends().code, 0);
+}
+
+/// A program that accepts by itself would wait for ever.
+#[test]
+fn no_program_is_started_for_nobody_at_the_end() {
+    let folder = Folder::new();
+    let path = folder.path("served");
+    let words = format!("-v -w --idle-exit 1 -t 127.0.0.1:0 -l {path} cat");
+    let outcome = Skd::new(&words).start().ends();
+    assert_eq!(outcome.code, 0);
+    assert!(!outcome.stderr.contains("accept"), "{}", outcome.stderr);
 }

@@ -2,9 +2,9 @@
 
 use super::Copy;
 use crate::kit::daemon::is_gone;
-use crate::kit::net::echoes;
+use crate::kit::net::{Client, echoes};
 use crate::kit::skd::{Running, Skd};
-use crate::kit::{Folder, eventually};
+use crate::kit::{Folder, eventually, probe};
 use nix::sys::signal::Signal;
 
 /// Puts a binary there that has a child of its own and waits for it, and has it asked. Returns the pids of both.
@@ -55,5 +55,31 @@ fn who_does_not_answer_is_ended_with_all_that_it_started() {
     assert!(line.ends_with(reason), "{line}");
     are_gone(&pids);
     echoes(port);
+    skd.stop();
+}
+
+/// What came while the new binary was asked is not forgotten when it has said no: the next program was started for
+/// somebody else, and counts.
+#[test]
+fn a_no_takes_no_news_of_a_lent_listener_away() {
+    let (copy, folder) = (Copy::new(), Folder::new());
+    let go = folder.path("go");
+    let script = format!(
+        "{} accept-once 0; until [ -e {go} ]; do sleep 0.01; done",
+        probe()
+    );
+    let skd = Skd::new("-v -w -t 127.0.0.1:0 sh -c").word(script);
+    let mut skd = skd.binary(&copy.path).start();
+    let port = skd.port();
+    let first = Client::tcp(port).hears_line();
+    let mut second = Client::tcp(port);
+    copy.spoil("#!/bin/sh\nexit 100");
+    skd.signal(Signal::SIGUSR2);
+    skd.waits_for("--check exits 100, going on as before");
+    assert_eq!(skd.status(), "1 accepted 1 denied 0 failed 0");
+    std::fs::write(&go, "").unwrap();
+    assert_ne!(second.hears_line(), first);
+    skd.waits_for_nth("info: end ", 2);
+    assert_eq!(skd.status(), "0 accepted 2 denied 0 failed 0");
     skd.stop();
 }
