@@ -1,5 +1,9 @@
 //! What the service manager is told: readiness on NOTIFY_SOCKET and on a descriptor, counters, signs of life, sockets.
 
+mod draining;
+mod handing_on;
+mod jailed;
+
 use crate::kit::daemon::{self, Daemon};
 use crate::kit::net::{Client, set_nonblocking, tcp_listener};
 use crate::kit::skd::{Running, Skd};
@@ -354,7 +358,7 @@ fn told(words: &str, number: i32) -> (Running, String) {
 fn a_newline_and_the_end_of_the_descriptor_tell_of_readiness() {
     let folder = Folder::new();
     let path = folder.path("served");
-    for number in [3, 7, 200, 0] {
+    for number in [3, 7, 200, 0, 2] {
         let words = format!("--ready-fd N -l {path} cat");
         let (skd, text) = told(&words, number);
         assert_eq!(text, "\n");
@@ -377,6 +381,22 @@ fn stdout_can_tell_of_readiness() {
     Client::tcp(port).hears_all();
     skd.waits_for("info: end ");
     assert_eq!(skd.stop_and_read_stdout(), "\n");
+}
+
+/// By then the log has stderr's number, and keeps it.
+#[test]
+fn stderr_can_tell_of_readiness_beside_a_log() {
+    let folder = Folder::new();
+    let (path, log) = (folder.path("served"), folder.path("log"));
+    let words = format!("-v --ready-fd N -L >>{log} -l {path} cat");
+    let (skd, text) = told(&words, 2);
+    assert_eq!(text, "\n");
+    Client::unix(&path).says("x").hears("x");
+    eventually("its line", || {
+        let text = std::fs::read_to_string(&log).unwrap();
+        text.contains("info: end ").then_some(())
+    });
+    skd.stop();
 }
 
 #[test]

@@ -44,14 +44,25 @@ impl ReadyFd {
         self.fd.as_raw_fd()
     }
 
+    /// Whether it is the file that stderr is, which the log then writes to.
+    pub(crate) fn is_stderr(&self) -> bool {
+        self.number == 2 && self.stands_there()
+    }
+
     /// Writes a newline, and closes the descriptor: `null`, which is /dev/null, takes a standard one's place.
     ///
     /// # Errors
     /// It could not be written: nobody reads, or nobody empties the pipe.
     pub(crate) fn tell(self, null: &OwnedFd) -> Result<(), Errno> {
-        if self.number < 3 {
+        if self.number < 3 && self.stands_there() {
             fd::replace_standard(self.number, null.as_fd())?;
         }
         fd::write_at_once(&self.fd, b"\n")
+    }
+
+    /// Whether its number still refers to it: by now the log may be there, or /dev/null.
+    fn stands_there(&self) -> bool {
+        let now = fd::identity(fd::standard(self.number));
+        now.is_ok() && now == fd::identity(&self.fd)
     }
 }

@@ -237,7 +237,7 @@ impl Server {
         self.notices
             .ready(is_other.then(process::own_pid), Some(&status));
         self.notices.finish(&mut self.listeners);
-        if let Some(Err(errno)) = ready.map(|(ready, null)| ready.tell(&null)) {
+        if let Some(errno) = notices::tell_readiness(ready, &mut self.log) {
             let text = format!("unable to tell of readiness: {errno}");
             self.warn(Trouble::Other, None, text);
         }

@@ -3,17 +3,19 @@
 //! Nothing here waits. A manager that does not keep up is told the counters and signs of life later or never; readiness
 //! and what else it cannot do without are tried again for a while.
 
-use crate::listen::SocketFile;
+use crate::listen::{ReadyFd, SocketFile};
 use crate::model::event::Status;
 use crate::model::manager::Manager;
+use crate::report::log::Log;
 use crate::report::notify;
 use crate::serve::listening::Listening;
 use crate::sys::clock;
 use crate::sys::errno::Errno;
 use crate::sys::handover::Keeper;
 use crate::sys::notifysocket::NotifySocket;
+use crate::sys::stderr::Stderr;
 use std::collections::VecDeque;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 /// The counters are told at most so often.
@@ -63,6 +65,18 @@ pub(crate) struct Notices {
     owed: VecDeque<Owed>,
     retry_at: Option<Instant>,
     tries: u32,
+}
+
+/// Tells whoever reads on the descriptor of readiness, if there is one, and lets go of it; where it was stderr, the log
+/// has a copy of it. Returns what went wrong.
+pub(super) fn tell_readiness(ready: Option<(ReadyFd, OwnedFd)>, log: &mut Log) -> Option<Errno> {
+    let (ready, null) = ready?;
+    let is_stderr = ready.is_stderr();
+    let told = ready.tell(&null);
+    if is_stderr {
+        log.redirect(false, Box::new(Stderr::new()));
+    }
+    told.err()
 }
 
 impl Notices {

@@ -7,7 +7,7 @@ use crate::model::error::Fatal;
 use crate::model::event::{Event, Trouble, Warning};
 use crate::report::log::Log;
 use crate::serve::children::how_of;
-use crate::serve::notices::Notices;
+use crate::serve::notices::{self, Notices};
 use crate::sys::errno::Errno;
 use crate::sys::poll::{Poll, Watch};
 use crate::sys::process::{self, Status};
@@ -138,7 +138,7 @@ impl Supervisor {
     pub(crate) fn tell_readiness(&mut self, is_other: bool, ready: Option<(ReadyFd, OwnedFd)>) {
         self.notices.ready(is_other.then(process::own_pid), None);
         self.notices.finish(&mut []);
-        if let Some(Err(errno)) = ready.map(|(ready, null)| ready.tell(&null)) {
+        if let Some(errno) = notices::tell_readiness(ready, &mut self.log) {
             self.warn(format!("unable to tell of readiness: {errno}"));
         }
     }
