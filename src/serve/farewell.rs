@@ -59,18 +59,7 @@ impl Farewells {
         if self.all.len() >= self.most {
             return;
         }
-        let token = self.token();
-        self.go(
-            poll,
-            Farewell {
-                token,
-                conn,
-                message,
-                sent: 0,
-                is_heard_out: false,
-                until: Instant::now() + PATIENCE,
-            },
-        );
+        self.go(poll, conn, (message, 0), Instant::now() + PATIENCE);
     }
 
     /// What a new skd in our place needs in order to go on.
@@ -87,29 +76,28 @@ impl Farewells {
 
     /// Goes on with one of the skd before us.
     pub(super) fn resume(&mut self, poll: &Poll, kept: &Kept, message: Rc<[u8]>, until: Instant) {
-        let Ok(conn) = fd::resume(kept.conn) else {
-            return;
-        };
-        let token = self.token();
-        self.go(
-            poll,
-            Farewell {
-                token,
-                conn,
-                message,
-                sent: kept.sent,
-                is_heard_out: false,
-                until,
-            },
-        );
+        if let Ok(conn) = fd::resume(kept.conn) {
+            self.go(poll, conn, (message, kept.sent), until);
+        }
     }
 
-    fn token(&mut self) -> u64 {
+    /// Sends a message of which so much has been sent.
+    fn go(
+        &mut self,
+        poll: &Poll,
+        conn: OwnedFd,
+        (message, sent): (Rc<[u8]>, usize),
+        until: Instant,
+    ) {
         self.next = self.next.wrapping_add(1) % self.tokens;
-        self.tokens + self.next
-    }
-
-    fn go(&mut self, poll: &Poll, mut farewell: Farewell) {
+        let mut farewell = Farewell {
+            token: self.tokens + self.next,
+            conn,
+            message,
+            sent,
+            is_heard_out: false,
+            until,
+        };
         if farewell.talk().is_err() {
             return;
         }

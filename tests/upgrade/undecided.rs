@@ -2,7 +2,7 @@
 
 use super::{Copy, upgrade};
 use crate::kit::net::{self, Client, tcp_from_loopback};
-use crate::kit::skd::Skd;
+use crate::kit::skd::{Running, Skd};
 use crate::kit::{Folder, eventually};
 use crate::limits::with_long_message;
 use nix::sys::signal::Signal;
@@ -73,13 +73,8 @@ fn the_time_for_a_header_is_over_when_it_would_have_been() {
     skd.stop();
 }
 
-#[test]
-fn a_good_bye_goes_along_and_arrives_whole() {
-    let (folder, copy) = (Folder::new(), Copy::new());
-    let Some((skd, message)) = with_long_message(&folder) else {
-        return;
-    };
-    let mut skd = skd.binary(&copy.path).start();
+/// The client that is served, and one that has begun to hear that there is no room.
+fn filled(skd: &mut Running) -> (Client, TcpStream) {
     let (port, pid) = (skd.port(), skd.pid().to_string());
     let connect = || net::inside(&pid, || tcp_from_loopback(1, port));
     let mut first = Client::of_tcp(connect());
@@ -87,6 +82,17 @@ fn a_good_bye_goes_along_and_arrives_whole() {
     let stream = connect();
     skd.waits_for(" --max-connections 1");
     skd.status();
+    (first, stream)
+}
+
+#[test]
+fn a_good_bye_goes_along_and_arrives_whole() {
+    let (folder, copy) = (Folder::new(), Copy::new());
+    let Some((skd, message)) = with_long_message(&folder) else {
+        return;
+    };
+    let mut skd = skd.binary(&copy.path).start();
+    let (_first, stream) = filled(&mut skd);
     upgrade(&mut skd, &copy);
     let heard = Client::of_tcp(stream).hears_rest();
     assert_eq!((heard.len(), heard == message), (message.len(), true));
@@ -102,17 +108,13 @@ fn a_good_bye_arrives_whole_when_skd_is_told_to_stop() {
             return;
         };
         let mut skd = skd.start();
-        let (port, pid) = (skd.port(), skd.pid().to_string());
-        let connect = || net::inside(&pid, || tcp_from_loopback(1, port));
-        let mut first = Client::of_tcp(connect());
-        first.hears_line();
-        let stream = connect();
-        skd.waits_for(" --max-connections 1");
-        skd.status();
+        let (first, stream) = filled(&mut skd);
         skd.signal(Signal::SIGTERM);
-        eventually("refused", || {
-            let to = ("127.0.0.1", port);
-            net::inside(&pid, || TcpStream::connect(to).is_err().then_some(()))
+        let sockets = format!("/proc/{}/net/tcp", skd.pid());
+        eventually("no listener", || {
+            let text = std::fs::read_to_string(&sockets).unwrap();
+            // LISTEN of /proc/net/tcp.
+            (!text.contains(" 0A ")).then_some(())
         });
         if reads {
             let heard = Client::of_tcp(stream).hears_rest();
