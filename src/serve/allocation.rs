@@ -59,8 +59,8 @@ fn server(socket: OwnedFd, place: Place) -> Server {
         clock: crate::sys::clock::wall,
     };
     let mut server = Server::new(Made {
-        service,
-        program,
+        served: super::entrance::Served { service, program },
+        max_connections: None,
         gate: super::gate::Gate::open(&crate::model::admission::Admission::default()).unwrap(),
         listeners: vec![listener],
         metrics: Vec::new(),

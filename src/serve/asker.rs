@@ -129,20 +129,22 @@ impl Server {
         let Some(Ends { theirs, .. }) = &self.verdicts.0 else {
             return;
         };
+        let (Some(listening), Some(served)) =
+            (self.listeners.get(place), self.entrances.served(place))
+        else {
+            return;
+        };
         let conn = guest.arrival.conn.as_fd();
-        let stderr = self.service.stderr_to_client;
+        let stderr = served.service.stderr_to_client;
         let kept = take_over(conn, stderr, theirs);
         if let Err(errno) = kept {
             return Verdict::Failed(errno).tell(theirs);
         }
-        let Some(listening) = self.listeners.get(place) else {
-            return;
-        };
         let mut more = Vec::new();
         guest.describe(
             &listening.listener.place,
             number,
-            &self.service.proto,
+            &served.service.proto,
             &mut more,
         );
         match decide(
@@ -159,7 +161,7 @@ impl Server {
                 let errno = restored
                     .and_then(|()| signal::reset_all())
                     .err()
-                    .unwrap_or_else(|| self.program.execute(&more));
+                    .unwrap_or_else(|| served.program.execute(&more));
                 Verdict::Failed(errno).tell(theirs);
             }
         }

@@ -149,7 +149,7 @@ impl Server {
             return;
         }
         let count = self.count();
-        let Some(listener) = self.labels.get(place) else {
+        let Some(listener) = self.entrances.label(place) else {
             return;
         };
         let how = how_of(status);
@@ -199,7 +199,7 @@ impl Server {
         if is_first {
             self.tallies.fail(place);
         }
-        let prog = self.service.quoted_prog();
+        let prog = self.entrances.quoted_prog(place);
         let text = format!("unable to run {prog}: {errno}, {lost}");
         self.warn(Trouble::Execute, Some(place), text);
     }

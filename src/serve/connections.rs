@@ -8,10 +8,10 @@ use crate::model::event::{Event, Trouble};
 use crate::model::peer::{Peer, Source};
 use crate::model::state::Stage;
 use crate::serve::asker::pairs;
+use crate::serve::entrance::Telling;
 use crate::serve::guest::Guest;
 use crate::serve::{BATCH, PATIENCE, REST, Server};
 use crate::sys::errno::Errno;
-use crate::sys::spawn::Handing;
 use std::num::NonZeroU32;
 use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
@@ -60,8 +60,7 @@ impl Server {
     }
 
     pub(super) fn is_full(&self) -> bool {
-        self.service
-            .max_connections
+        self.max_connections
             .is_some_and(|max| self.children.count() >= max.get())
     }
 
@@ -70,7 +69,7 @@ impl Server {
     pub(super) fn is_full_to_come(&self) -> bool {
         let all = self.children.count().saturating_add(self.pendings.count());
         let is_full = |max: NonZeroU32| all >= max.get() && !self.gate.has_refusal();
-        self.service.max_connections.is_some_and(is_full)
+        self.max_connections.is_some_and(is_full)
     }
 
     /// Whether a spawn slot is free. If all are in use the loop waits a moment, since most children need no longer; if
@@ -108,8 +107,11 @@ impl Server {
         let origin = self.listeners.get(place).map(|it| &it.listener.origin);
         let is_adopted = origin.is_some_and(|origin| *origin != Origin::Ours);
         // A listener of ours has passed it on. That the kernel has it was tried at start.
-        let keepalive = self.service.keepalive.filter(|_| is_adopted);
-        let _ = arrival.set(self.service.nodelay, keepalive);
+        if let Some(served) = self.entrances.served(place) {
+            let service = &served.service;
+            let keepalive = service.keepalive.filter(|_| is_adopted);
+            let _ = arrival.set(service.nodelay, keepalive);
+        }
         if self.gate.is_proxy(&arrival.peer) {
             self.await_header(place, arrival)
         } else {
@@ -126,26 +128,24 @@ impl Server {
         number: u32,
         variables: &[Variable],
     ) -> bool {
-        let Some(listening) = self.listeners.get(place) else {
+        let (Some(listening), Some(served)) =
+            (self.listeners.get(place), self.entrances.served(place))
+        else {
             return true;
         };
         let begun = Instant::now();
         self.tallies.accept(place);
         self.notices.changed();
-        let handing = self.handing();
-        let started = match self.spawner.vacancy() {
-            None => Err(Errno::AGAIN),
-            Some(mut vacancy) => {
-                let listener_place = &listening.listener.place;
-                let strings = vacancy.strings();
-                guest.describe(listener_place, number, &self.service.proto, strings);
-                if !variables.is_empty() {
-                    additions::replace(pairs(variables), strings);
-                    vacancy.strings_replace();
-                }
-                vacancy.spawn(&self.program, guest.arrival.conn.as_fd(), handing)
+        let (spawner, conn) = (&mut self.spawner, guest.arrival.conn.as_fd());
+        let started = served.start(spawner, conn, served.handing(), |strings| {
+            let listener_place = &listening.listener.place;
+            guest.describe(listener_place, number, &served.service.proto, strings);
+            if variables.is_empty() {
+                return Telling::Besides;
             }
-        };
+            additions::replace(pairs(variables), strings);
+            Telling::Instead
+        });
         // Soon, so that it is the child who is the last to close it and ends the connection.
         let who = guest.leave();
         let pid = match started {
@@ -159,18 +159,9 @@ impl Server {
         true
     }
 
-    /// Where a child has its connection.
-    pub(super) fn handing(&self) -> Handing {
-        Handing {
-            stdio: true,
-            stderr: self.service.stderr_to_client,
-            third: false,
-        }
-    }
-
     pub(super) fn tell_accept(&mut self, place: usize, peer: &Peer, pid: i32) {
         let count = self.count();
-        if let Some(listener) = self.labels.get(place) {
+        if let Some(listener) = self.entrances.label(place) {
             let event = Event::Accept {
                 listener,
                 peer: Some(peer),
@@ -184,7 +175,7 @@ impl Server {
     pub(super) fn no_process(&mut self, place: usize, source: Source, errno: Errno) -> bool {
         self.sources.leave(source);
         self.tallies.fail(place);
-        let prog = self.service.quoted_prog();
+        let prog = self.entrances.quoted_prog(place);
         self.warn(
             Trouble::Process,
             Some(place),

@@ -4,10 +4,10 @@ use crate::listen::accept::{self, Waiting};
 use crate::model::address::Place;
 use crate::model::event::{Event, Trouble};
 use crate::model::state::Stage;
+use crate::serve::entrance::Telling;
 use crate::serve::guard::Step;
 use crate::serve::{REST, Server, facts};
 use crate::sys::errno::Errno;
-use crate::sys::spawn::Handing;
 use crate::sys::{datagram, fd};
 use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
@@ -53,7 +53,8 @@ impl Server {
             return;
         }
         let begun = Instant::now();
-        let Some(listening) = self.listeners.get_mut(place) else {
+        let served = self.entrances.served(place);
+        let (Some(listening), Some(served)) = (self.listeners.get_mut(place), served) else {
             return;
         };
         let listener = &listening.listener;
@@ -62,23 +63,18 @@ impl Server {
             self.warn(Trouble::Look, Some(place), errno.to_string());
             return self.rest(place, REST);
         }
-        let Some(mut vacancy) = self.spawner.vacancy() else {
-            return self.rest(place, REST);
-        };
-        facts::of_datagram(waiting, listener, &self.service.proto, vacancy.strings());
-        let pass = self.service.pass;
-        if pass.listen_fds {
-            facts::of_passed(listener, vacancy.strings());
-        }
-        let handing = Handing {
-            stdio: pass.stdio,
-            stderr: self.service.stderr_to_client,
-            third: pass.listen_fds,
-        };
-        let pid = match vacancy.spawn(&self.program, listener.as_fd(), handing) {
+        let handing = served.handing_whole(served.service.stderr_to_client);
+        let started = served.start(&mut self.spawner, listener.as_fd(), handing, |strings| {
+            facts::of_datagram(waiting, listener, &served.service.proto, strings);
+            if handing.third {
+                facts::of_passed(listener, strings);
+            }
+            Telling::Besides
+        });
+        let pid = match started {
             Ok(pid) => pid,
             Err(errno) => {
-                let prog = self.service.quoted_prog();
+                let prog = self.entrances.quoted_prog(place);
                 let text = format!("unable to start {prog}: {errno}, leaving the datagram");
                 self.warn(Trouble::Process, Some(place), text);
                 return self.rest(place, REST);
@@ -96,7 +92,7 @@ impl Server {
             .start(place, now.saturating_duration_since(begun));
         self.adopt_child(place, None, pid, Stage::Running);
         let peer = waiting.sender.as_ref().map(facts::shown);
-        if let Some(listener) = self.labels.get(place) {
+        if let Some(listener) = self.entrances.label(place) {
             let event = Event::Datagram {
                 listener,
                 peer,
@@ -132,7 +128,7 @@ impl Server {
             self.tallies.fail(place);
             "could not be run"
         };
-        let prog = self.service.quoted_prog();
+        let prog = self.entrances.quoted_prog(place);
         let sender = waiting.sender.as_ref();
         let from = sender.map_or(String::new(), |place| {
             format!(" from {}", facts::shown(place))

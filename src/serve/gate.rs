@@ -158,7 +158,7 @@ impl Server {
             self.deny(place, &peer, || verdict.why.to_string());
             return true;
         }
-        if let Some(max) = self.service.max_connections.filter(|_| self.is_full()) {
+        if let Some(max) = self.max_connections.filter(|_| self.is_full()) {
             self.refuse(place, guest, || format!("--max-connections {max}"));
             return true;
         }
@@ -208,7 +208,7 @@ impl Server {
         if !self.log.tells_connections() {
             return;
         }
-        if let Some(listener) = self.labels.get(place) {
+        if let Some(listener) = self.entrances.label(place) {
             let event = Event::Deny {
                 listener,
                 peer,

@@ -3,6 +3,7 @@
 use crate::listen::Listener;
 use crate::model::event::{Event, Trouble};
 use crate::model::state::Stage;
+use crate::serve::entrance::Telling;
 use crate::serve::guard::{Guard, Step};
 use crate::serve::listening::Way;
 use crate::serve::{REST, Server, facts};
@@ -10,7 +11,6 @@ use crate::sys::errno::Errno;
 use crate::sys::fd;
 use crate::sys::poll::{Poll, Watch, can_read};
 use crate::sys::queue::Queue;
-use crate::sys::spawn::Handing;
 use std::os::fd::AsFd;
 use std::time::Instant;
 
@@ -148,25 +148,24 @@ impl Server {
             return self.rest(place, REST);
         }
         self.look_before(place);
-        let (Some(listening), Some(mut vacancy)) =
-            (self.listeners.get(place), self.spawner.vacancy())
+        let (Some(listening), Some(served)) =
+            (self.listeners.get(place), self.entrances.served(place))
         else {
-            return self.rest(place, REST);
+            return;
         };
         let listener = &listening.listener;
-        facts::of_listener(listener, &self.service.proto, vacancy.strings());
-        if self.service.pass.listen_fds {
-            facts::of_passed(listener, vacancy.strings());
-        }
-        let handing = Handing {
-            stdio: self.service.pass.stdio,
-            stderr: false,
-            third: self.service.pass.listen_fds,
-        };
-        let pid = match vacancy.spawn(&self.program, listener.as_fd(), handing) {
+        let handing = served.handing_whole(false);
+        let started = served.start(&mut self.spawner, listener.as_fd(), handing, |strings| {
+            facts::of_listener(listener, &served.service.proto, strings);
+            if handing.third {
+                facts::of_passed(listener, strings);
+            }
+            Telling::Besides
+        });
+        let pid = match started {
             Ok(pid) => pid,
             Err(errno) => {
-                let prog = self.service.quoted_prog();
+                let prog = self.entrances.quoted_prog(place);
                 let text = format!("unable to start {prog}: {errno}, leaving who waits");
                 self.warn(Trouble::Process, Some(place), text);
                 return self.rest(place, REST);
@@ -208,7 +207,7 @@ impl Server {
         self.adopt_child(place, None, pid, Stage::Running);
         self.notices.changed();
         let count = self.count();
-        if let Some(listener) = self.labels.get(place) {
+        if let Some(listener) = self.entrances.label(place) {
             let event = Event::Accept {
                 listener,
                 peer: None,

@@ -9,6 +9,7 @@ mod children;
 pub(crate) mod connected;
 mod connections;
 mod datagram;
+pub(crate) mod entrance;
 mod facts;
 mod farewell;
 pub(crate) mod gate;
@@ -31,22 +32,21 @@ use crate::admit::sources::Sources;
 use crate::daemon::pidfile::PidFile;
 use crate::daemon::words::Words;
 use crate::listen::{Listener, Origin, ReadyFd};
-use crate::model::address::Label;
 use crate::model::error::Fatal;
 use crate::model::event::{Count, Event, Status, Trouble, Warning};
-use crate::model::service::{Lifetime, Mode, Service};
+use crate::model::service::{Lifetime, Mode};
 use crate::model::tally::{Counts, Tallies};
 use crate::report::log::Log;
 use crate::sys::errno::Errno;
 use crate::sys::limits;
 use crate::sys::poll::{Poll, Watch};
 use crate::sys::process;
-use crate::sys::program::Program;
 use crate::sys::signal::{self, Taken};
 use crate::sys::spawn::Spawner;
 use crate::sys::stderr::Stderr;
 use asker::Verdicts;
 use children::Children;
+use entrance::{Entrances, Served};
 use farewell::Farewells;
 use gate::Gate;
 use generations::Generations;
@@ -55,6 +55,7 @@ use listening::{Listening, Way};
 use notices::Notices;
 use pending::Pendings;
 use scrapes::Scrapes;
+use std::num::NonZeroU32;
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
@@ -74,13 +75,13 @@ const VERDICTS: u64 = u64::MAX - 2;
 
 /// skd while it serves.
 pub(crate) struct Server {
-    service: Service,
-    program: Rc<Program>,
+    /// `-c`: at most this many children at once.
+    max_connections: Option<NonZeroU32>,
     /// None while skd stops.
     listeners: Vec<Listening>,
+    /// One for each listener, for children that outlive it.
+    entrances: Entrances,
     news: News,
-    /// What each listener is called, for children that outlive it.
-    labels: Vec<Label>,
     poll: Poll,
     signals: Taken,
     spawner: Spawner,
@@ -112,9 +113,9 @@ pub(crate) struct Server {
 
 /// What skd serves with once everything has been made ready.
 pub(crate) struct Made {
-    pub(crate) service: Service,
-    /// What every child is started by.
-    pub(crate) program: Rc<Program>,
+    /// What is served at every listener.
+    pub(crate) served: Served,
+    pub(crate) max_connections: Option<NonZeroU32>,
     pub(crate) gate: Gate,
     pub(crate) listeners: Vec<Listener>,
     /// Where the metrics are told.
@@ -136,36 +137,27 @@ impl Server {
     /// # Errors
     /// No descriptor or no memory could be had.
     pub(crate) fn new(made: Made) -> Result<Self, Errno> {
-        let Made {
-            service,
-            program,
-            gate,
-            listeners,
-            metrics,
-            log,
-            words,
-            notices,
-            pidfile,
-            lifetime,
-            call,
-            may_have_strangers,
-        } = made;
         let files = limits::raise_files()?;
-        let lends = service.mode == Mode::Listeners;
+        let served = Rc::new(made.served);
+        let mut entrances = Entrances::default();
+        made.listeners
+            .iter()
+            .for_each(|it| entrances.add(it, &served));
+        let lends = served.service.mode == Mode::Listeners;
         let poll = Poll::new()?;
         let signals = Taken::new(signal::SERVING)?;
         poll.add(&signals, SIGNALS, Watch::Alone)?;
-        let mut generations = Generations::new(REAPER, may_have_strangers);
-        words
+        let mut generations = Generations::new(REAPER, made.may_have_strangers);
+        made.words
             .logger()
             .into_iter()
             .for_each(|pid| generations.born(pid));
         Ok(Self {
-            service,
-            program,
-            tallies: Tallies::new(listeners.len()),
-            labels: listeners.iter().map(|it| it.label.clone()).collect(),
-            listeners: listeners
+            max_connections: made.max_connections,
+            tallies: Tallies::new(made.listeners.len()),
+            entrances,
+            listeners: made
+                .listeners
                 .into_iter()
                 .map(|listener| Listening::new(listener, lends))
                 .collect::<Result<_, _>>()?,
@@ -177,21 +169,21 @@ impl Server {
             generations,
             ended: Vec::new(),
             sources: Sources::default(),
-            gate,
+            gate: made.gate,
             pendings: Pendings::default(),
             farewells: Farewells::new(farewell::TOKENS, farewell::MOST),
-            scrapes: Scrapes::new(metrics),
+            scrapes: Scrapes::new(made.metrics),
             verdicts: Verdicts::default(),
             was_full: false,
             stuck: 0,
-            log,
-            words,
-            notices,
-            pidfile,
-            lifetime,
+            log: made.log,
+            words: made.words,
+            notices: made.notices,
+            pidfile: made.pidfile,
+            lifetime: made.lifetime,
             idleness: Idleness::default(),
             stopping: None,
-            upgrade: Upgrade::new(call, files),
+            upgrade: Upgrade::new(made.call, files),
         })
     }
 
@@ -365,7 +357,7 @@ impl Server {
     fn count(&self) -> Count {
         Count {
             now: self.children.count(),
-            max: self.service.max_connections,
+            max: self.max_connections,
         }
     }
 
@@ -418,7 +410,7 @@ impl Server {
     }
 
     fn warn(&mut self, kind: Trouble, place: Option<usize>, reason: String) {
-        let listener = place.and_then(|place| self.labels.get(place));
+        let listener = place.and_then(|place| self.entrances.label(place));
         self.log.tell(
             &Event::Warning(Warning {
                 kind,

@@ -195,8 +195,8 @@ impl Server {
             open_files: usage::open_files(),
             most_files: usage::most_files(),
         };
-        let listeners = self.labels.iter().zip(self.tallies.each());
-        Snapshot::new(listeners, self.service.max_connections, usage)
+        let listeners = self.entrances.labels().zip(self.tallies.each());
+        Snapshot::new(listeners, self.max_connections, usage)
     }
 
     pub(super) fn answer_scrape(&mut self, token: u64) {

@@ -25,8 +25,8 @@ use std::os::fd::AsFd;
 
 pub(crate) use parts::{answer, print};
 use parts::{
-    background, check, find_and_drop, metrics_of, note_store, null, pidfile, print_ports, tell,
-    tell_of_words, words,
+    background, check, find_and_drop, metrics_of, note_store, null, pidfile, print_ports, served,
+    tell, tell_of_words, words,
 };
 
 /// skd while it starts: what is asked for, and who hears how it goes.
@@ -128,11 +128,9 @@ impl Start<'_> {
         let prog = find_and_drop(&run.service, drop, environment)?;
         log.note(|| format!("found PROG at {}", prog.shown_path()));
         note_store(&run, &manager, &mut log);
-        let journal = !run.service.stderr_to_client && words.are_inherited();
-        let program = prog.ready(scrubbed(environment, Scrub::Child, journal));
         let made = Made {
-            service: run.service,
-            program,
+            max_connections: run.service.max_connections,
+            served: served(run.service, prog, environment, &words),
             gate,
             listeners: listeners.all,
             metrics: listeners.metrics,

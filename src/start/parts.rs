@@ -5,6 +5,7 @@ use crate::daemon::pidfile::PidFile;
 use crate::daemon::privileges::PrivilegeDrop;
 use crate::daemon::words::{Warning, Words};
 use crate::launch::prog::Prog;
+use crate::launch::scrub::{Scrub, scrubbed};
 use crate::listen::{self, Listener, ReadyFd, Resumed};
 use crate::model::admission::Inquiry;
 use crate::model::daemon::LogTo;
@@ -12,6 +13,7 @@ use crate::model::error::Fatal;
 use crate::model::manager::Manager;
 use crate::model::service::{Run, Service};
 use crate::report::log::Log;
+use crate::serve::entrance::Served;
 use crate::serve::gate::Gate;
 use crate::sys::errno::Errno;
 use crate::sys::fd;
@@ -136,6 +138,21 @@ pub(super) fn find_and_drop(
     find(service, environment)?;
     drop.carry_out()?;
     find(service, environment)
+}
+
+/// What is served at every listener.
+pub(super) fn served(
+    service: Service,
+    prog: Prog,
+    environment: &[(OsString, OsString)],
+    words: &Words,
+) -> Served {
+    let journal = !service.stderr_to_client && words.are_inherited();
+    let environment = scrubbed(environment, Scrub::Child, journal);
+    Served {
+        service,
+        program: prog.ready(environment),
+    }
 }
 
 /// PROG, looked up in PATH.
