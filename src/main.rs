@@ -93,10 +93,11 @@ fn run(
         caller,
         ready,
         resumed,
+        parse: config::inetd::parse,
     };
     match inherited {
         Inherited::Connection(connection) => start.with_connection(connection),
-        Inherited::Listeners(listeners) if listeners.is_empty() && start.run.named.is_empty() => {
+        Inherited::Listeners(listeners) if listeners.is_empty() && start.run.is_without() => {
             start.without_sockets()
         }
         Inherited::Listeners(listeners) => start.with_sockets(listeners),

@@ -9,7 +9,7 @@ use std::os::unix::ffi::OsStringExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 
 /// Options of later versions: refused as unknown, never accepted and ignored.
-const LATER: &str = "--inetd-conf --completion";
+const LATER: &str = "--completion";
 
 /// What is no whole decimal number above zero.
 const NO_NUMBERS: &str =

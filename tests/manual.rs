@@ -13,6 +13,7 @@ use std::process::{Command, Stdio};
 
 const ROOT: &str = env!("CARGO_MANIFEST_DIR");
 const MANUAL: &str = include_str!("../man/skd.8");
+const INETD: &str = include_str!("../man/skd-inetd.conf.5");
 const README: &str = include_str!("../README.md");
 
 /// A line of man(7) source as it is read: without macro, fonts and escapes.
@@ -175,6 +176,20 @@ fn constant(file: &str, name: &str) -> String {
     words.collect::<Vec<_>>().join(" ")
 }
 
+/// The same for skd-inetd.conf(5).
+const INETD_LIMITS: &str = "\
+serve/inetd/mod.rs FILE_BYTES | 1 20 | at most 1 MiB and 10000 services
+config/inetd/mod.rs MOST_SERVICES | 10000 | at most 1 MiB and 10000 services
+config/inetd/words.rs MOST_WORDS | 1024 | a service at most 1024 words
+config/inetd/fields.rs MOST_BUFFER | 1 30 | from 1 to 1073741824
+serve/internal/mod.rs MOST | 64 | At most 64 connections are talked to at once
+serve/internal/mod.rs PATIENCE | s 60 | for 60 s is closed
+serve/internal/answers.rs DATAGRAM_BYTES | 512 | with more than 512 bytes
+serve/internal/answers.rs LOWEST_PORT | 1024 | from a port below 1024
+serve/inetd/change.rs FIRST_PAUSE | s 1 | after 1 s, 2 s and so on
+serve/inetd/change.rs LONGEST_PAUSE | s 60 | up to 60 s.
+admit/quota.rs MINUTE | s 60 | starts in a minute";
+
 /// A constant, its value as `constant` has it, and how the manual says it.
 const LIMITS: &str = "\
 config/draft.rs BACKLOG | 4096 | Default: 4096.
@@ -245,11 +260,14 @@ launch/plan.rs DEFAULT_PATH | bin usr bin | Default: /bin:/usr/bin.
 #[test]
 fn the_manual_states_the_limits_that_the_code_has() {
     let manual = prose(&MANUAL.lines().collect::<Vec<_>>());
-    for line in LIMITS.lines() {
-        let parts: Vec<&str> = line.split(" | ").collect();
-        let (file, name) = parts[0].split_once(' ').unwrap();
-        assert_eq!(constant(file, name), parts[1], "{name} of {file}");
-        assert!(manual.contains(parts[2]), "{}", parts[2]);
+    let inetd = prose(&INETD.lines().collect::<Vec<_>>());
+    for (limits, page) in [(LIMITS, &manual), (INETD_LIMITS, &inetd)] {
+        for line in limits.lines() {
+            let parts: Vec<&str> = line.split(" | ").collect();
+            let (file, name) = parts[0].split_once(' ').unwrap();
+            assert_eq!(constant(file, name), parts[1], "{name} of {file}");
+            assert!(page.contains(parts[2]), "{}", parts[2]);
+        }
     }
     let ranges = [
         ("-b 2147483648", "from 1 to 2147483647"),
@@ -355,13 +373,14 @@ fn complaints(command: &mut Command) -> String {
 
 #[test]
 fn mandoc_and_groff_have_nothing_to_say() {
-    let lints = ["mandoc -Tlint -Wwarning", "groff -man -ww -Tutf8 -z"];
+    let lints = ["mandoc -Tlint -Wwarning", "groff -t -man -ww -Tutf8 -z"];
+    let pages = ["man/skd.8", "man/skd-inetd.conf.5"];
     for lint in lints {
         let mut words = lint.split(' ');
         let program = words.next().unwrap();
         if need::program(program) {
             let mut command = Command::new(program);
-            let command = command.args(words).arg("man/skd.8").current_dir(ROOT);
+            let command = command.args(words).args(pages).current_dir(ROOT);
             assert_eq!(complaints(command), "", "{lint}");
         }
     }

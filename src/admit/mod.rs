@@ -5,6 +5,7 @@ pub(crate) mod lists;
 mod networks;
 pub(crate) mod policy;
 pub(crate) mod proxy;
+pub(crate) mod quota;
 pub(crate) mod rates;
 pub(crate) mod rules;
 pub(crate) mod sources;

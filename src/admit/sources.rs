@@ -20,8 +20,12 @@ impl Sources {
 
     /// One more of this source unless that were more than `max`: how many there are now, or `None` if it may not enter.
     pub(crate) fn enter_within(&mut self, source: Source, max: NonZeroU32) -> Option<u32> {
-        let count = self.0.get(&source).copied().unwrap_or(0);
-        (count < max.get()).then(|| self.enter(source))
+        (self.count(source) < max.get()).then(|| self.enter(source))
+    }
+
+    /// How many there are of this source.
+    pub(crate) fn count(&self, source: Source) -> u32 {
+        self.0.get(&source).copied().unwrap_or(0)
     }
 
     /// One less of this source.

@@ -53,7 +53,7 @@ fn label_of_log(text: &str) -> Option<(&'static str, &'static str)> {
 }
 
 /// What stands before the last colon; an error says what was expected.
-fn host_of(text: &str) -> Result<Host, &'static str> {
+pub(super) fn host_of(text: &str) -> Result<Host, &'static str> {
     if let Some(rest) = text.strip_prefix('[') {
         let inside = rest.strip_suffix(']').ok_or("a \"]\" is missing")?;
         let (ip, scope) = match inside.split_once('%') {

@@ -43,6 +43,7 @@ pub(crate) fn meant(typed: &ArgMatches) -> Result<Run, Fatal> {
     Ok(Run {
         service,
         named: sockets::named(typed, family)?,
+        inetd_conf: process::inetd_conf(typed)?,
         metrics: sockets::metrics(typed, family)?,
         making: making(typed, family)?,
         adopt,
@@ -94,6 +95,7 @@ fn program(typed: &ArgMatches) -> Result<Vec<OsString>, Fatal> {
         .collect();
     match words.first() {
         None if value(typed, "check-peer").is_some() => Ok(words),
+        None if value(typed, "inetd-conf").is_some() => sockets::unless_named(typed, words),
         None => Err(Fatal::usage("PROG is missing")),
         Some(word) if word.is_empty() => Err(Fatal::usage("PROG is empty")),
         Some(_) => Ok(words),

@@ -5,6 +5,7 @@ mod addr;
 mod admission;
 mod cli;
 mod draft;
+pub(crate) mod inetd;
 mod inquiry;
 mod lists;
 mod logspec;

@@ -329,6 +329,12 @@ pub(super) const SECTIONS: &[(&str, &[Spec])] = &[
             ),
             spec(
                 NONE,
+                "inetd-conf",
+                One("FILE"),
+                "serve the services of an inetd.conf(5)",
+            ),
+            spec(
+                NONE,
                 "check",
                 Nothing,
                 "read everything, bind and start nothing",

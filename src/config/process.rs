@@ -10,6 +10,14 @@ use clap::ArgMatches;
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 
+/// The file of `--inetd-conf`.
+pub(super) fn inetd_conf(typed: &ArgMatches) -> Result<Option<OsString>, Fatal> {
+    match value(typed, "inetd-conf") {
+        Some(word) if word.is_empty() => Err(Fatal::usage("--inetd-conf: a path is missing")),
+        word => Ok(word.map(OsStr::to_owned)),
+    }
+}
+
 /// What is asked of the process.
 ///
 /// # Errors

@@ -5,6 +5,7 @@ use crate::config::draft::{given, value, values};
 use crate::model::address::{Family, Host, Named, Style};
 use crate::model::error::Fatal;
 use clap::ArgMatches;
+use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt;
 
 /// The style of the `-i` and `-l` sockets.
@@ -94,6 +95,24 @@ pub(super) fn named(typed: &ArgMatches, family: Family) -> Result<Vec<Named>, Fa
     }
     named.sort_by_key(|(place, _)| *place);
     Ok(named.into_iter().map(|(_, named)| named).collect())
+}
+
+/// PROG may be left out where no option names an address for it.
+///
+/// # Errors
+/// A usage error that names the option.
+pub(super) fn unless_named(
+    typed: &ArgMatches,
+    words: Vec<OsString>,
+) -> Result<Vec<OsString>, Fatal> {
+    let all = ["tcp", "udp", "inet", "unix", "vsock"];
+    let mut named = all
+        .into_iter()
+        .filter(|name| values(typed, name).next().is_some());
+    match named.next() {
+        Some(name) => Err(Fatal::usage(format!("PROG is missing for --{name}"))),
+        None => Ok(words),
+    }
 }
 
 /// Where the metrics are told: a path has a slash, or is `@name`.

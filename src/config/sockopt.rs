@@ -3,7 +3,7 @@
 use crate::config::draft::{given, value};
 use crate::config::number;
 use crate::model::error::Fatal;
-use crate::model::sockopt::{KeepAlive, SocketOptions};
+use crate::model::sockopt::{Buffers, KeepAlive, SocketOptions};
 use crate::model::text::Quoted;
 use clap::ArgMatches;
 use std::ffi::OsStr;
@@ -30,6 +30,7 @@ pub(super) fn options(typed: &ArgMatches) -> Result<SocketOptions, Fatal> {
             .map(|text| small("--defer-accept", text.as_bytes(), MOST_DEFER_SECS))
             .transpose()?,
         mptcp: given(typed, "mptcp"),
+        buffers: Buffers::default(),
     })
 }
 
@@ -81,7 +82,7 @@ fn small(name: &str, text: &[u8], most: u64) -> Result<u16, Fatal> {
 #[cfg(test)]
 mod tests {
     use crate::config::{meaning as run, read};
-    use crate::model::sockopt::{KeepAlive, SocketOptions};
+    use crate::model::sockopt::{Buffers, KeepAlive, SocketOptions};
     use std::ffi::OsString;
 
     #[test]
@@ -178,6 +179,7 @@ mod tests {
                 device: Some("eth0".into()),
                 defer_accept_secs: Some(3600),
                 mptcp: true,
+                buffers: Buffers::default(),
             }
         );
     }

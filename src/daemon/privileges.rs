@@ -1,7 +1,7 @@
 //! From whom to become, by name, to having become it.
 
 use crate::model::daemon::{Identity, Privileges, UserSpec};
-use crate::model::error::Fatal;
+use crate::model::error::{Fatal, Kind};
 use crate::model::number;
 use crate::model::text::Quoted;
 use crate::sys::identity::{self, Ids, Stuck};
@@ -156,34 +156,39 @@ fn from_environment(environment: &[(OsString, OsString)]) -> Result<Ids, Fatal> 
 /// A user alone brings its primary and supplementary groups; USER:GROUP has just GROUP; a list replaces the
 /// supplementary ones.
 fn named(user: Option<&UserSpec>, groups: Option<&[String]>) -> Result<Ids, Fatal> {
-    let mut ids = match user {
-        None => Ids::default(),
-        Some(UserSpec {
-            user,
-            group: Some(group),
-        }) => {
-            let uid = names::user(user)
-                .map(|(uid, _)| uid)
-                .or_else(|| number::id(user));
-            let uid = uid.ok_or_else(|| unknown("--user", "user", user))?;
-            let gid = gid_of("--user", group)?;
-            Ids {
-                uid: Some(uid),
-                gid: Some(gid),
-                groups: Some(vec![gid]),
-            }
+    let of_option = |option: &'static str| {
+        move |fatal: Fatal| match fatal.kind {
+            Kind::System => fatal,
+            Kind::Usage | Kind::Configuration => Fatal::usage(format!("{option}: {}", fatal.text)),
         }
-        Some(UserSpec { user, group: None }) => whole_user(user)?,
     };
+    let ids = user.map(ids_of).transpose().map_err(of_option("--user"))?;
+    let mut ids = ids.unwrap_or_default();
     if let Some(groups) = groups {
-        ids.groups = Some(
-            groups
-                .iter()
-                .map(|group| gid_of("--groups", group))
-                .collect::<Result<_, _>>()?,
-        );
+        let groups = groups.iter().map(|group| gid_of(group));
+        let groups = groups.collect::<Result<_, _>>();
+        ids.groups = Some(groups.map_err(of_option("--groups"))?);
     }
     Ok(ids)
+}
+
+/// Who a user is, by name or number: with its primary and supplementary groups, or with just GROUP.
+///
+/// # Errors
+/// 100: there is no such user or group; 111: the groups cannot be found out.
+pub(crate) fn ids_of(spec: &UserSpec) -> Result<Ids, Fatal> {
+    let UserSpec { user, group } = spec;
+    let Some(group) = group else {
+        return whole_user(user);
+    };
+    let uid = names::user(user).map(|(uid, _)| uid);
+    let uid = uid.or_else(|| number::id(user));
+    let gid = gid_of(group)?;
+    Ok(Ids {
+        uid: Some(uid.ok_or_else(|| unknown("user", user))?),
+        gid: Some(gid),
+        groups: Some(vec![gid]),
+    })
 }
 
 fn whole_user(user: &str) -> Result<Ids, Fatal> {
@@ -192,12 +197,12 @@ fn whole_user(user: &str) -> Result<Ids, Fatal> {
         (None, Some(uid)) => match identity::user_of_uid(uid) {
             Some((name, gid)) => (uid, name, gid),
             None => {
-                return Err(Fatal::usage(format!(
-                    "--user: {uid} is no user of the system, so :GROUP must follow"
+                return Err(Fatal::configuration(format!(
+                    "{uid} is no user of the system, so :GROUP must follow"
                 )));
             }
         },
-        (None, None) => return Err(unknown("--user", "user", user)),
+        (None, None) => return Err(unknown("user", user)),
     };
     let groups = identity::groups_of(&name, gid);
     let groups = groups.map_err(|errno| {
@@ -213,13 +218,11 @@ fn whole_user(user: &str) -> Result<Ids, Fatal> {
     })
 }
 
-fn gid_of(option: &str, group: &str) -> Result<u32, Fatal> {
-    names::group(group)
-        .or_else(|| number::id(group))
-        .ok_or_else(|| unknown(option, "group", group))
+fn gid_of(group: &str) -> Result<u32, Fatal> {
+    let gid = names::group(group).or_else(|| number::id(group));
+    gid.ok_or_else(|| unknown("group", group))
 }
 
-fn unknown(option: &str, what: &str, name: &str) -> Fatal {
-    let name = Quoted(name.as_bytes());
-    Fatal::usage(format!("{option}: there is no {what} {name}"))
+fn unknown(what: &str, name: &str) -> Fatal {
+    Fatal::configuration(format!("there is no {what} {}", Quoted(name.as_bytes())))
 }

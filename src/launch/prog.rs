@@ -47,6 +47,11 @@ impl Prog {
         Self { path, argv }
     }
 
+    /// The same file with other words.
+    pub(crate) fn with_words(self, words: impl IntoIterator<Item = OsString>) -> Self {
+        Self::at(self.path, words)
+    }
+
     /// Its file, for a message.
     pub(crate) fn shown_path(&self) -> String {
         harmless(self.path.to_bytes())
@@ -54,11 +59,16 @@ impl Prog {
 
     /// As what every child is started by; `environment` is what all of them get.
     pub(crate) fn ready(self, environment: Vec<(OsString, OsString)>) -> Rc<Program> {
-        Rc::new(Program::new(
-            self.path,
-            self.argv,
-            plan::assignments(environment),
-        ))
+        Rc::new(self.program(environment))
+    }
+
+    /// The same for children that lead a session each.
+    pub(crate) fn ready_to_lead(self, environment: Vec<(OsString, OsString)>) -> Rc<Program> {
+        Rc::new(self.program(environment).leading_session())
+    }
+
+    fn program(self, environment: Vec<(OsString, OsString)>) -> Program {
+        Program::new(self.path, self.argv, plan::assignments(environment))
     }
 
     /// execve(2) in our place; `more` are further variables, `NAME=VALUE` each ended by NUL.

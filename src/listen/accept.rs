@@ -6,8 +6,8 @@ use crate::model::address::{Place, unmapped};
 use crate::model::peer::Peer;
 use crate::model::sockopt::KeepAlive;
 use crate::sys::errno::Errno;
-use crate::sys::sockaddr::Meaning;
-use crate::sys::{datagram, socket, sockopt};
+use crate::sys::sockaddr::{Meaning, SockAddr};
+use crate::sys::{answer, datagram, socket, sockopt};
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::OwnedFd;
 use std::time::Duration;
@@ -148,6 +148,62 @@ pub(crate) fn look(listener: &Listener) -> Result<Option<Waiting>, Errno> {
         len: datagram.len,
         stamp: datagram.stamp,
     }))
+}
+
+/// A datagram that was taken.
+pub(crate) struct TakenDatagram {
+    sender: SockAddr,
+    /// Its length, whatever room there was.
+    pub(crate) len: usize,
+    /// Where it was sent to, if that is known.
+    destination: Option<IpAddr>,
+}
+
+impl TakenDatagram {
+    /// The port of its sender, `None` inside for a unix socket; `None` for one to whom nothing can be sent, or for a datagram
+    /// that was sent to many.
+    pub(crate) fn port(&self) -> Option<Option<u16>> {
+        let is_of_many = |ip: IpAddr| match ip {
+            IpAddr::V4(ip) => ip.is_multicast() || ip.is_broadcast(),
+            IpAddr::V6(ip) => ip.is_multicast(),
+        };
+        match self.sender.meaning() {
+            _ if self.destination.is_some_and(is_of_many) => None,
+            Meaning::Inet(address) => Some(Some(address.port())),
+            Meaning::Unix([_, ..]) => Some(None),
+            Meaning::Unix([]) | Meaning::Vsock { .. } | Meaning::Unknown => None,
+        }
+    }
+
+    /// Answers its sender, from where it was sent to.
+    ///
+    /// # Errors
+    /// It cannot be sent there, from there or now.
+    pub(crate) fn answer(&self, listener: &Listener, bytes: &[u8]) -> Result<(), Errno> {
+        answer::send(listener, &self.sender, self.destination, bytes)
+    }
+}
+
+/// Takes the first datagram; `None` if there is none.
+///
+/// # Errors
+/// The socket's own trouble.
+pub(crate) fn take_datagram(
+    listener: &Listener,
+    into: &mut [u8],
+) -> Result<Option<TakenDatagram>, Errno> {
+    if let Some(options) = listener.peeking {
+        options.set(listener, true)?;
+    }
+    match datagram::take(listener, into) {
+        Ok(taken) => Ok(Some(TakenDatagram {
+            sender: taken.sender,
+            len: taken.len,
+            destination: taken.destination,
+        })),
+        Err(Errno::AGAIN) => Ok(None),
+        Err(errno) => Err(errno),
+    }
 }
 
 /// How many datagrams at the head have the stamp of the first.

@@ -340,6 +340,7 @@ fn unix(options: &BindOptions, style: Style, name: UnixName) -> Result<Listener,
     let place = Place::Unix(Some(name));
     let unable = |reason: &dyn Display| unable(style, &place, reason);
     let made = socket::make(socket::AF_UNIX, socket_type(style)).map_err(|errno| unable(&errno))?;
+    open::set_buffers(options.sockets.buffers, &made).map_err(|errno| unable(&errno))?;
     let listen = || match style {
         Style::Datagram | Style::Readable => Ok(()),
         Style::Stream | Style::SeqPacket => socket::listen(&made, options.backlog),

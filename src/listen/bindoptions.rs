@@ -42,6 +42,23 @@ impl BindOptions {
         })
     }
 
+    /// How the sockets of a service of an inetd.conf(5) are made: anybody may use them.
+    pub(crate) fn of_service(
+        backlog: i32,
+        sockets: SocketOptions,
+        keepalive: Option<KeepAlive>,
+    ) -> Self {
+        Self {
+            backlog,
+            access: Access {
+                mode: Some(0o666),
+                owner: None,
+            },
+            sockets,
+            keepalive,
+        }
+    }
+
     /// Who may use unix socket files, and nothing else that concerns services.
     pub(crate) fn plain(&self) -> Self {
         Self {

@@ -15,18 +15,21 @@ mod s6dump;
 mod unixfile;
 
 use crate::listen::accept::Arrival;
-use crate::listen::bindoptions::BindOptions;
 use crate::listen::inherit::Receiver;
 use crate::model::address::{Label, Place, Style};
 use crate::model::error::Fatal;
 use crate::model::manager::{OWN, STORED_AS};
 use crate::model::service::Run;
+use crate::model::sockopt::Buffers;
 use crate::model::state::State;
 use crate::sys::datagram::PeekOptions;
+use crate::sys::errno::Errno;
 use crate::sys::process;
 use std::ffi::{OsStr, OsString};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
+pub(crate) use bind::Wanted;
+pub(crate) use bindoptions::BindOptions;
 pub(crate) use ready::ReadyFd;
 pub(crate) use resume::{Resumed, metrics as resume_metrics};
 pub(crate) use unixfile::SocketFile;
@@ -80,6 +83,14 @@ impl Listener {
     /// Whether somebody else made it, and not an skd before us for whom a manager has kept it.
     pub(crate) fn is_of_others(&self) -> bool {
         self.origin != Origin::Ours && self.name() != STORED_AS
+    }
+
+    /// Sets its buffers, and those of connections to come.
+    ///
+    /// # Errors
+    /// setsockopt(2) failed.
+    pub(crate) fn set_buffers(&self, buffers: Buffers) -> Result<(), Errno> {
+        open::set_buffers(buffers, &self.socket)
     }
 
     /// Whether its connections are of TCP, or of MPTCP.
@@ -150,7 +161,7 @@ pub(crate) fn adopt(run: &Run, environment: &[(OsString, OsString)]) -> Result<A
     }
     let of_another = inherit::of_another(environment, receiver);
     let of_another = of_another.filter(|_| run.heed_listen_fds && !resumed.is_so());
-    let is_without = run.named.is_empty()
+    let is_without = run.is_without()
         && matches!(&inherited, Inherited::Listeners(listeners) if listeners.is_empty());
     // PROG is to have a socket, as it seems, and there will be none.
     let note = match of_another {
@@ -194,8 +205,8 @@ pub(crate) struct Listeners {
 
 /// Names looked up, ready to be bound: everything that can be known without binding.
 pub(crate) struct Prepared {
-    services: Vec<bind::Wanted>,
-    metrics: Option<bind::Wanted>,
+    services: Vec<Wanted>,
+    metrics: Option<Wanted>,
 }
 
 /// Looks up every name on the command line and looks at what lies at every unix path that no inherited socket satisfies.
@@ -215,7 +226,7 @@ pub(crate) fn prepare(run: &Run, inherited: &[Listener]) -> Result<(Prepared, Bi
             open::try_keep_alive(listener, keepalive)?;
         }
     }
-    let wanted = |named| bind::Wanted::of(named, run.making.family, &options, inherited);
+    let wanted = |named| Wanted::of(named, run.making.family, &options, inherited);
     let services = run.named.iter().map(wanted).collect::<Result<_, _>>()?;
     let metrics = metrics_wanted(run, &options)?;
     Ok((Prepared { services, metrics }, options))
@@ -267,9 +278,9 @@ pub(crate) fn make(
     Ok(listeners)
 }
 
-fn metrics_wanted(run: &Run, options: &BindOptions) -> Result<Option<bind::Wanted>, Fatal> {
+fn metrics_wanted(run: &Run, options: &BindOptions) -> Result<Option<Wanted>, Fatal> {
     let named = run.metrics.as_ref();
-    let wanted = |named| bind::Wanted::of(named, run.making.family, &options.plain(), &[]);
+    let wanted = |named| Wanted::of(named, run.making.family, &options.plain(), &[]);
     named.map(wanted).transpose()
 }
 

@@ -4,7 +4,7 @@ use crate::listen::Listener;
 use crate::listen::unixfile::socket_type;
 use crate::model::address::Style;
 use crate::model::error::Fatal;
-use crate::model::sockopt::{KeepAlive, SocketOptions};
+use crate::model::sockopt::{Buffers, KeepAlive, SocketOptions};
 use crate::model::text::Quoted;
 use crate::sys::errno::Errno;
 use crate::sys::{socket, sockopt};
@@ -46,6 +46,7 @@ pub(super) fn inet(
     } else {
         socket::make(domain, socket_type(style))?
     };
+    set_buffers(options.buffers, &made)?;
     if options.freebind {
         sockopt::set_freebind(&made, domain).map_err(refused("--freebind"))?;
     }
@@ -62,6 +63,14 @@ pub(super) fn inet(
         }
     }
     Ok(made)
+}
+
+/// Before listen(2), so that connections have them too.
+pub(super) fn set_buffers(buffers: Buffers, socket: &OwnedFd) -> Result<(), Errno> {
+    let send = |bytes| sockopt::set_send_buffer(socket, bytes);
+    let receive = |bytes| sockopt::set_receive_buffer(socket, bytes);
+    buffers.send.map_or(Ok(()), send)?;
+    buffers.receive.map_or(Ok(()), receive)
 }
 
 /// `--reuse-port`. Of a port that the kernel is to choose this comes after bind(2): it would choose one, of UDP, that

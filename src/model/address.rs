@@ -207,6 +207,13 @@ impl Label {
     }
 }
 
+impl Label {
+    /// One that was written before.
+    pub(crate) fn known(text: String) -> Self {
+        Self(text)
+    }
+}
+
 impl fmt::Display for Label {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         out.write_str(&self.0)

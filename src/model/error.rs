@@ -6,7 +6,7 @@ use std::fmt::Display;
 #[derive(Debug)]
 pub(crate) struct Fatal {
     pub(crate) kind: Kind,
-    /// One line, lower case, no full stop.
+    /// Lower case, no full stop; one line, but for a file that is wrong in several places.
     pub(crate) text: String,
 }
 

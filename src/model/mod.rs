@@ -6,6 +6,7 @@ pub(crate) mod admission;
 pub(crate) mod daemon;
 pub(crate) mod error;
 pub(crate) mod event;
+pub(crate) mod inetd;
 pub(crate) mod manager;
 pub(crate) mod network;
 pub(crate) mod number;

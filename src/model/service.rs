@@ -41,7 +41,7 @@ impl Default for Pass {
 }
 
 /// What is run for every connection, and what it is given.
-#[derive(Debug, Eq, PartialEq)]
+#[derive(Debug, Default, Eq, PartialEq)]
 pub(crate) struct Service {
     pub(crate) mode: Mode,
     pub(crate) pass: Pass,
@@ -125,6 +125,8 @@ pub(crate) struct Lifetime {
 pub(crate) struct Run {
     pub(crate) service: Service,
     pub(crate) named: Vec<Named>,
+    /// `--inetd-conf`: a file of further services.
+    pub(crate) inetd_conf: Option<OsString>,
     /// Where the metrics are told.
     pub(crate) metrics: Option<Named>,
     pub(crate) making: Making,
@@ -149,11 +151,19 @@ pub(crate) struct Run {
 }
 
 impl Run {
+    /// Whether nothing names a socket.
+    pub(crate) fn is_without(&self) -> bool {
+        self.named.is_empty() && self.inetd_conf.is_none()
+    }
+
     /// What is wrong with the options for the sockets that there are, in words; `inherited` are the types of those that
     /// were adopted.
     pub(crate) fn unfit(&self, inherited: &[Style]) -> Option<String> {
         if self.daemon.supervise {
             return Some("--supervise is for a program without sockets".into());
+        }
+        if self.inetd_conf.is_some() && self.service.mode == Mode::Exec {
+            return Some("--exec and --inetd-conf exclude each other".into());
         }
         // A named one may be among the inherited.
         let least = inherited.len().max(self.named.len());
@@ -201,7 +211,9 @@ impl Run {
             let is_one = |named: &Named| matches!(named, Named::Inet { style, .. } if kind(*style));
             self.named.iter().any(is_one)
         };
-        let (makes_inet, makes_tcp) = (makes(&|_| true), makes(&|style| style == Style::Stream));
+        let has_conf = self.inetd_conf.is_some();
+        let makes_inet = has_conf || makes(&|_| true);
+        let makes_tcp = has_conf || makes(&|style| style == Style::Stream);
         let inet = (makes_inet, "internet socket to make");
         let tcp = (makes_tcp, "TCP listener to make");
         let connections = (makes_tcp || adopts_tcp, "TCP socket");

@@ -15,6 +15,14 @@ pub(crate) struct SocketOptions {
     pub(crate) defer_accept_secs: Option<u16>,
     /// Listeners are of MPTCP instead of TCP.
     pub(crate) mptcp: bool,
+    pub(crate) buffers: Buffers,
+}
+
+/// SO_SNDBUF and SO_RCVBUF of socket(7), in bytes; `None` leaves that to the kernel.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub(crate) struct Buffers {
+    pub(crate) send: Option<u32>,
+    pub(crate) receive: Option<u32>,
 }
 
 /// SO_KEEPALIVE of socket(7) on TCP connections, and when it acts, TCP_KEEPIDLE, TCP_KEEPINTVL and TCP_KEEPCNT of tcp(7);

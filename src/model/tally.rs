@@ -112,6 +112,23 @@ impl Tallies {
         }
     }
 
+    /// Counts for another listener in the place of one that is gone, or behind all others.
+    pub(crate) fn put(&mut self, place: usize) {
+        match self.each.get_mut(place) {
+            Some(it) => *it = Tally::default(),
+            None => self.each.push(Tally::default()),
+        }
+    }
+
+    /// How many programs of a listener run.
+    pub(crate) fn children(&self, place: usize) -> u32 {
+        self.each.get(place).map_or(0, |it| it.children)
+    }
+
+    pub(crate) fn get(&self, place: usize) -> Tally {
+        self.each.get(place).copied().unwrap_or_default()
+    }
+
     pub(crate) fn each(&self) -> &[Tally] {
         &self.each
     }

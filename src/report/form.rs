@@ -33,7 +33,13 @@ impl Form {
                 let text = format!("{}; try \"skd --help\"", fatal.text);
                 self.line(Class::Usage, &text, None)
             }
-            Kind::Configuration | Kind::System => self.line(Class::Fatal, &fatal.text, None),
+            // A file may be wrong in several places, a line each.
+            Kind::Configuration | Kind::System => {
+                let lines = fatal.text.lines();
+                lines
+                    .map(|text| self.line(Class::Fatal, text, None))
+                    .collect()
+            }
         }
     }
 }

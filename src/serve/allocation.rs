@@ -8,6 +8,7 @@ use crate::model::service::{Level, LogFormat, Mode, Pass, Proto, Service};
 use crate::model::sockopt::KeepAlive;
 use crate::report::form::Form;
 use crate::report::log::Log;
+use crate::serve::entrance::{Hosted, Runs, Served};
 use crate::sys::counting::allocations;
 use crate::sys::stderr::Stderr;
 use nix::sys::wait::{Id, WaitPidFlag, waitid};
@@ -59,10 +60,17 @@ fn server(socket: OwnedFd, place: Place) -> Server {
         clock: crate::sys::clock::wall,
     };
     let mut server = Server::new(Made {
-        served: super::entrance::Served { service, program },
         max_connections: None,
         gate: super::gate::Gate::open(&crate::model::admission::Admission::default()).unwrap(),
-        listeners: vec![listener],
+        listeners: vec![Hosted {
+            listener,
+            served: std::rc::Rc::new(Served {
+                service,
+                runs: Runs::Program(program),
+                inetd: None,
+            }),
+        }],
+        inetd: None,
         metrics: Vec::new(),
         log: Log::new(Level::Warning, form, Box::new(Stderr::new())),
         words: crate::daemon::words::Words::Inherited,

@@ -12,21 +12,21 @@ use crate::model::peer::PeerFacts;
 use crate::model::state::Stage;
 use crate::report::ending::How;
 use crate::serve::children::{Child, how_of};
+use crate::serve::entrance::Runs;
 use crate::serve::gate::Lookups;
 use crate::serve::guest::Guest;
+use crate::serve::starter::NOT_EXECUTED;
 use crate::serve::{Server, VERDICTS};
 use crate::sys::errno::Errno;
 use crate::sys::fork::{self, Side};
 use crate::sys::handover::Keeper;
-use crate::sys::poll::Watch;
+use crate::sys::poll::{Poll, Watch};
 use crate::sys::process::Status;
-use crate::sys::{fd, limits, process, signal, socket};
+use crate::sys::{fd, process, signal, socket};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
 /// No verdict is longer, in bytes.
 const VERDICT_BYTES: usize = 1024;
-/// What a process exits with that does not become PROG.
-const NOT_EXECUTED: u8 = 127;
 
 /// The socket on which those who ask tell what they have decided; made for the first of them.
 #[derive(Default)]
@@ -37,12 +37,12 @@ struct Ends {
     theirs: OwnedFd,
 }
 
-/// What one of them tells: `PID allow`, `PID deny REASON`, `PID failed ERRNO`.
-enum Verdict<'a> {
+/// What one of them tells: `PID allow`, `PID deny REASON`, `PID failed REASON`.
+pub(super) enum Verdict<'a> {
     Allowed,
     Denied(&'a str),
-    /// PROG could not be executed.
-    Failed(Errno),
+    /// PROG could not be executed, and why.
+    Failed(&'a str),
 }
 
 impl Verdicts {
@@ -50,6 +50,23 @@ impl Verdicts {
     pub(super) fn keep(&self, keeper: &mut Keeper) -> Result<Option<(i32, i32)>, Errno> {
         let keep = |ends: &Ends| Ok((keeper.keep(&ends.ours)?, keeper.keep(&ends.theirs)?));
         self.0.as_ref().map(keep).transpose()
+    }
+
+    /// The end for those who tell, which is made for the first of them.
+    ///
+    /// # Errors
+    /// No descriptor could be had.
+    pub(super) fn open(&mut self, poll: &Poll) -> Result<&OwnedFd, Errno> {
+        if self.0.is_none() {
+            self.hear_on(poll, socket::pair()?)?;
+        }
+        self.0.as_ref().map(|it| &it.theirs).ok_or(Errno::NOT_FOUND)
+    }
+
+    fn hear_on(&mut self, poll: &Poll, (ours, theirs): (OwnedFd, OwnedFd)) -> Result<(), Errno> {
+        poll.add(&ours, VERDICTS, Watch::Alone)?;
+        self.0 = Some(Ends { ours, theirs });
+        Ok(())
     }
 }
 
@@ -59,18 +76,18 @@ impl<'a> Verdict<'a> {
         let verdict = match rest.split_once(' ') {
             None if rest == "allow" => Self::Allowed,
             Some(("deny", reason)) => Self::Denied(reason),
-            Some(("failed", number)) => Self::Failed(Errno(number.parse().ok()?)),
+            Some(("failed", reason)) => Self::Failed(reason),
             _ => return None,
         };
         Some((pid.parse().ok()?, verdict))
     }
 
-    fn tell(&self, to: impl AsFd) {
+    pub(super) fn tell(&self, to: impl AsFd) {
         let pid = process::own_pid();
         let mut text = match self {
             Self::Allowed => format!("{pid} allow"),
             Self::Denied(reason) => format!("{pid} deny {reason}"),
-            Self::Failed(errno) => format!("{pid} failed {}", errno.0),
+            Self::Failed(reason) => format!("{pid} failed {reason}"),
         };
         text.truncate(text.floor_char_boundary(VERDICT_BYTES));
         // If nobody hears it any more we end as any child does.
@@ -88,7 +105,8 @@ impl Server {
         number: u32,
         policy: &Policy,
     ) -> bool {
-        let forked = self.open_verdicts().and_then(|()| fork::fork());
+        let opened = self.starter.verdicts.open(&self.poll).map(drop);
+        let forked = opened.and_then(|()| fork::fork());
         match forked {
             Ok(Side::Parent { pid }) => {
                 self.adopt_child(place, Some(guest.leave()), pid, Stage::Asking);
@@ -106,27 +124,15 @@ impl Server {
         }
     }
 
-    fn open_verdicts(&mut self) -> Result<(), Errno> {
-        match &self.verdicts.0 {
-            Some(_) => Ok(()),
-            None => self.hear_on(socket::pair()?),
-        }
-    }
-
     /// Those of the skd before us.
     pub(super) fn resume_verdicts(&mut self, (ours, theirs): (i32, i32)) -> Result<(), Errno> {
-        self.hear_on((fd::resume(ours)?, fd::resume(theirs)?))
-    }
-
-    fn hear_on(&mut self, (ours, theirs): (OwnedFd, OwnedFd)) -> Result<(), Errno> {
-        self.poll.add(&ours, VERDICTS, Watch::Alone)?;
-        self.verdicts.0 = Some(Ends { ours, theirs });
-        Ok(())
+        let ends = (fd::resume(ours)?, fd::resume(theirs)?);
+        self.starter.verdicts.hear_on(&self.poll, ends)
     }
 
     /// What the process does; it returns when it does not become PROG.
-    fn ask(&mut self, place: usize, guest: &Guest, number: u32, policy: &Policy) {
-        let Some(Ends { theirs, .. }) = &self.verdicts.0 else {
+    fn ask(&self, place: usize, guest: &Guest, number: u32, policy: &Policy) {
+        let Some(Ends { theirs, .. }) = &self.starter.verdicts.0 else {
             return;
         };
         let (Some(listening), Some(served)) =
@@ -134,11 +140,14 @@ impl Server {
         else {
             return;
         };
+        let Runs::Program(program) = &served.runs else {
+            return;
+        };
         let conn = guest.arrival.conn.as_fd();
         let stderr = served.service.stderr_to_client;
         let kept = take_over(conn, stderr, theirs);
         if let Err(errno) = kept {
-            return Verdict::Failed(errno).tell(theirs);
+            return Verdict::Failed(&errno.to_string()).tell(theirs);
         }
         let mut more = Vec::new();
         guest.describe(
@@ -157,12 +166,8 @@ impl Server {
             Some(reason) => Verdict::Denied(&reason).tell(theirs),
             None => {
                 Verdict::Allowed.tell(theirs);
-                let restored = self.upgrade.files().map_or(Ok(()), limits::set_files);
-                let errno = restored
-                    .and_then(|()| signal::reset_all())
-                    .err()
-                    .unwrap_or_else(|| served.program.execute(&more));
-                Verdict::Failed(errno).tell(theirs);
+                let reason = self.starter.become_prog(&served, program, &more);
+                Verdict::Failed(&reason).tell(theirs);
             }
         }
     }
@@ -170,7 +175,7 @@ impl Server {
     /// Hears what those who ask have decided.
     pub(super) fn hear_verdicts(&mut self) {
         let mut bytes = [0; VERDICT_BYTES];
-        while let Some(Ends { ours, .. }) = &self.verdicts.0
+        while let Some(Ends { ours, .. }) = &self.starter.verdicts.0
             && let Ok(len) = socket::hear(ours, &mut bytes)
         {
             let text = bytes.get(..len).unwrap_or_default();
@@ -199,8 +204,8 @@ impl Server {
                 self.children.set_stage(pid, Stage::Denied);
                 self.deny(place, &peer, || (*reason).to_owned());
             }
-            Verdict::Failed(errno) => {
-                self.tell_failure(place, &child, *errno);
+            Verdict::Failed(reason) => {
+                self.tell_failure(place, &child, reason);
                 if child.stage == Stage::Asking {
                     // It has been told why.
                     self.children.set_stage(pid, Stage::Denied);
@@ -231,7 +236,7 @@ impl Server {
 /// Makes the process one like every child: signals, and of descriptors the connection on 0 and 1 (and 2), besides those
 /// of skd's that are open in it until it is PROG, which is the socket for the verdict and nothing else: a client that skd
 /// lets go is not to be held here.
-fn take_over(
+pub(super) fn take_over(
     conn: std::os::fd::BorrowedFd<'_>,
     stderr: bool,
     verdicts: &OwnedFd,

@@ -24,6 +24,13 @@ pub(crate) struct Child {
     pub(crate) since: Instant,
 }
 
+impl Child {
+    /// By whom its connection is counted, if it has one.
+    pub(super) fn counted(&self) -> Option<Source> {
+        self.peer.map(|_| self.source)
+    }
+}
+
 /// Children by pid; only those that skd started itself, whoever else it may have to reap.
 #[derive(Debug, Default)]
 pub(crate) struct Children(HashMap<i32, Child>);
@@ -102,7 +109,7 @@ impl Server {
             if self.words.is_logger(pid) || self.is_answer(pid, status) {
                 continue;
             }
-            let failure = self.spawner.failure_of(pid);
+            let failure = self.starter.spawner.failure_of(pid);
             if let Some(child) = self.children.remove(pid) {
                 self.account(pid, &child, status, failure);
             }
@@ -120,6 +127,24 @@ impl Server {
             since: Instant::now(),
         };
         self.enter_child(pid, child);
+        let source = child.counted();
+        self.count_start(place, source, child.since);
+    }
+
+    /// A program is started, of which the quota of its service knows.
+    pub(super) fn count_start(&mut self, place: usize, source: Option<Source>, now: Instant) {
+        let rests = self.entrances.with_quota(place, |quota| {
+            quota.start(source, now);
+            quota.rests_until(now).is_some()
+        });
+        if rests == Some(true) {
+            let label = self.entrances.label(place).map(ToString::to_string);
+            let text = format!(
+                "{} was started as often as it may be in a minute, resting until that is over",
+                label.unwrap_or_default()
+            );
+            self.warn(Trouble::Other, None, text);
+        }
     }
 
     pub(super) fn enter_child(&mut self, pid: i32, child: Child) {
@@ -140,11 +165,13 @@ impl Server {
         let place = child.listener as usize;
         self.tallies.leave(place);
         if let Some(errno) = failure {
-            self.tell_failure(place, child, errno);
+            self.tell_failure(place, child, &errno.to_string());
         }
-        if child.peer.is_some() {
-            self.sources.leave(child.source);
-        }
+        let source = child.counted();
+        source
+            .into_iter()
+            .for_each(|source| self.sources.leave(source));
+        self.entrances.with_quota(place, |quota| quota.end(source));
         if !self.has_started(place, child, status) {
             return;
         }
@@ -178,7 +205,7 @@ impl Server {
     }
 
     /// PROG could not be executed. What that costs a datagram, or who waits at a listener, is seen at its end.
-    pub(super) fn tell_failure(&mut self, place: usize, child: &Child, errno: Errno) {
+    pub(super) fn tell_failure(&mut self, place: usize, child: &Child, reason: &str) {
         let way = self.listeners.get(place).map(|listening| listening.way);
         let lost = match way {
             _ if child.peer.is_some() => "closing the connection",
@@ -200,7 +227,7 @@ impl Server {
             self.tallies.fail(place);
         }
         let prog = self.entrances.quoted_prog(place);
-        let text = format!("unable to run {prog}: {errno}, {lost}");
+        let text = format!("unable to run {prog}: {reason}, {lost}");
         self.warn(Trouble::Execute, Some(place), text);
     }
 }

@@ -8,8 +8,8 @@ use crate::model::event::{Event, Trouble};
 use crate::model::peer::{Peer, Source};
 use crate::model::state::Stage;
 use crate::serve::asker::pairs;
-use crate::serve::entrance::Telling;
 use crate::serve::guest::Guest;
+use crate::serve::starter::Telling;
 use crate::serve::{BATCH, PATIENCE, REST, Server};
 use crate::sys::errno::Errno;
 use std::num::NonZeroU32;
@@ -80,7 +80,7 @@ impl Server {
         } else {
             Duration::ZERO
         };
-        if self.spawner.has_vacancy(patience) {
+        if self.starter.has_vacancy(patience) {
             self.stuck = 0;
             return true;
         }
@@ -91,15 +91,18 @@ impl Server {
 
     /// Whether nobody is to be taken out of the backlog now: at the limit, or when there were too many of late.
     fn is_shut(&mut self, place: usize) -> bool {
-        if self.is_full_to_come() {
+        if self.is_full_to_come() || self.entrances.is_full(place) || self.has_many_visits(place) {
             return true;
         }
-        let until = self.gate.shut_until(Instant::now());
-        if let (Some(until), Some(listening)) = (until, self.listeners.get_mut(place)) {
+        let now = Instant::now();
+        let of_service = self.entrances.rests_until(place, now);
+        let until = self.gate.shut_until(now);
+        let all = until.into_iter().chain(of_service).max();
+        if let (Some(until), Some(listening)) = (all, self.listeners.get_mut(place)) {
             listening.rests_until = Some(until);
-            listening.waits_for_token = true;
+            listening.waits_for_token = of_service.is_none();
         }
-        until.is_some()
+        all.is_some()
     }
 
     /// Somebody has been taken out of the backlog. Returns whether there was a process to be had.
@@ -136,8 +139,8 @@ impl Server {
         let begun = Instant::now();
         self.tallies.accept(place);
         self.notices.changed();
-        let (spawner, conn) = (&mut self.spawner, guest.arrival.conn.as_fd());
-        let started = served.start(spawner, conn, served.handing(), |strings| {
+        let what = (guest.arrival.conn.as_fd(), served.handing());
+        let started = self.starter.start(&self.poll, &served, what, |strings| {
             let listener_place = &listening.listener.place;
             guest.describe(listener_place, number, &served.service.proto, strings);
             if variables.is_empty() {

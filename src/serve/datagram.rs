@@ -4,8 +4,8 @@ use crate::listen::accept::{self, Waiting};
 use crate::model::address::Place;
 use crate::model::event::{Event, Trouble};
 use crate::model::state::Stage;
-use crate::serve::entrance::Telling;
 use crate::serve::guard::Step;
+use crate::serve::starter::Telling;
 use crate::serve::{REST, Server, facts};
 use crate::sys::errno::Errno;
 use crate::sys::{datagram, fd};
@@ -64,7 +64,8 @@ impl Server {
             return self.rest(place, REST);
         }
         let handing = served.handing_whole(served.service.stderr_to_client);
-        let started = served.start(&mut self.spawner, listener.as_fd(), handing, |strings| {
+        let what = (listener.as_fd(), handing);
+        let started = self.starter.start(&self.poll, &served, what, |strings| {
             facts::of_datagram(waiting, listener, &served.service.proto, strings);
             if handing.third {
                 facts::of_passed(listener, strings);

@@ -1,38 +1,55 @@
 //! What is known of a listener for as long as anybody has come in by it.
 
+use crate::admit::quota::Quota;
 use crate::listen::Listener;
 use crate::model::address::Label;
+use crate::model::inetd::{Builtin, Limits};
 use crate::model::service::Service;
-use crate::sys::errno::Errno;
+use crate::sys::identity::Ids;
 use crate::sys::program::Program;
-use crate::sys::spawn::{Handing, Spawner};
-use std::os::fd::BorrowedFd;
+use crate::sys::spawn::Handing;
+use std::cell::RefCell;
+use std::ops::Range;
 use std::rc::Rc;
+use std::time::Instant;
 
 /// What is served.
 pub(crate) struct Served {
     pub(crate) service: Service,
+    pub(crate) runs: Runs,
+    /// `None` where the command line names it.
+    pub(crate) inetd: Option<Inetd>,
+}
+
+/// What answers.
+pub(crate) enum Runs {
     /// What every child is started by.
-    pub(crate) program: Rc<Program>,
+    Program(Rc<Program>),
+    /// skd itself.
+    Internal(Builtin),
+}
+
+/// What a service of an inetd.conf(5) has besides.
+pub(crate) struct Inetd {
+    /// By which it is known again when the file has changed.
+    pub(crate) name: String,
+    /// Whom its programs become; `None` where that is who skd is.
+    pub(crate) ids: Option<Ids>,
+    pub(crate) quota: RefCell<Quota>,
 }
 
 impl Served {
-    /// Starts the program with `fd`; `tell` writes the variables of its own. Returns its pid.
-    ///
-    /// # Errors
-    /// EAGAIN, ENOMEM: no process could be had.
-    pub(super) fn start(
-        &self,
-        spawner: &mut Spawner,
-        fd: BorrowedFd<'_>,
-        handing: Handing,
-        tell: impl FnOnce(&mut Vec<u8>) -> Telling,
-    ) -> Result<i32, Errno> {
-        let mut vacancy = spawner.vacancy().ok_or(Errno::AGAIN)?;
-        if let Telling::Instead = tell(vacancy.strings()) {
-            vacancy.strings_replace();
+    /// What is served where nobody comes in any more, or not yet: at the sockets of a service of this name.
+    pub(crate) fn nothing(name: Option<String>) -> Self {
+        Self {
+            service: Service::default(),
+            runs: Runs::Internal(Builtin::Discard),
+            inetd: name.map(|name| Inetd {
+                name,
+                ids: None,
+                quota: RefCell::default(),
+            }),
         }
-        vacancy.spawn(&self.program, fd, handing)
     }
 
     /// Where the program of a connection has it.
@@ -49,17 +66,16 @@ impl Served {
         let pass = self.service.pass;
         Handing {
             stdio: pass.stdio,
-            stderr,
+            stderr: stderr || self.inetd.is_some(),
             third: pass.listen_fds,
         }
     }
 }
 
-/// What the variables of a child's own are to those that all children have.
-pub(super) enum Telling {
-    Besides,
-    /// They take the place of those of the same name.
-    Instead,
+/// A listener, and what is served there.
+pub(crate) struct Hosted {
+    pub(crate) listener: Listener,
+    pub(crate) served: Rc<Served>,
 }
 
 /// What a listener is called, and what is served there.
@@ -73,11 +89,49 @@ struct Entrance {
 pub(crate) struct Entrances(Vec<Entrance>);
 
 impl Entrances {
-    pub(super) fn add(&mut self, listener: &Listener, served: &Rc<Served>) {
-        self.0.push(Entrance {
-            label: listener.label.clone(),
+    pub(super) fn add(&mut self, label: &Label, served: &Rc<Served>) {
+        self.put(self.0.len(), label, served);
+    }
+
+    /// In the place of another that nobody remembers, or behind all others.
+    pub(super) fn put(&mut self, place: usize, label: &Label, served: &Rc<Served>) {
+        let entrance = Entrance {
+            label: label.clone(),
             served: Rc::clone(served),
-        });
+        };
+        match self.0.get_mut(place) {
+            Some(it) => *it = entrance,
+            None => self.0.push(entrance),
+        }
+    }
+
+    pub(super) fn places(&self) -> Range<usize> {
+        0..self.0.len()
+    }
+
+    /// The name of the service there, if it is one of an inetd.conf(5).
+    pub(super) fn service(&self, place: usize) -> Option<String> {
+        let inetd = self.0.get(place)?.served.inetd.as_ref()?;
+        Some(inetd.name.clone())
+    }
+
+    /// Serves something else there.
+    pub(super) fn exchange(&mut self, place: usize, served: &Rc<Served>) {
+        if let Some(entrance) = self.0.get_mut(place) {
+            entrance.served = Rc::clone(served);
+        }
+    }
+
+    /// What has been started for the service of the same name counts for the limits of this one.
+    pub(super) fn inherit_quota(&self, served: &Served, limits: Limits) {
+        let Some(inetd) = &served.inetd else { return };
+        let all = self.0.iter().filter_map(|it| it.served.inetd.as_ref());
+        let mut same = all.filter(|it| it.name == inetd.name);
+        if let Some(before) = same.next() {
+            let mut quota = before.quota.take();
+            quota.change(limits, Instant::now());
+            inetd.quota.replace(quota);
+        }
     }
 
     pub(super) fn label(&self, place: usize) -> Option<&Label> {
@@ -90,6 +144,35 @@ impl Entrances {
 
     pub(super) fn served(&self, place: usize) -> Option<Rc<Served>> {
         self.0.get(place).map(|it| Rc::clone(&it.served))
+    }
+
+    /// What skd itself answers there, if it does.
+    pub(super) fn builtin(&self, place: usize) -> Option<Builtin> {
+        match self.0.get(place)?.served.runs {
+            Runs::Internal(builtin) => Some(builtin),
+            Runs::Program(_) => None,
+        }
+    }
+
+    /// Does something with the quota of the service there, if it has one.
+    pub(super) fn with_quota<T>(
+        &self,
+        place: usize,
+        deed: impl FnOnce(&mut Quota) -> T,
+    ) -> Option<T> {
+        let inetd = self.0.get(place)?.served.inetd.as_ref()?;
+        Some(deed(&mut inetd.quota.borrow_mut()))
+    }
+
+    /// Whether its service has as many programs as it may have at once.
+    pub(super) fn is_full(&self, place: usize) -> bool {
+        self.with_quota(place, |quota| quota.is_full())
+            .unwrap_or(false)
+    }
+
+    /// Until when its service starts no program.
+    pub(super) fn rests_until(&self, place: usize, now: Instant) -> Option<Instant> {
+        self.with_quota(place, |quota| quota.rests_until(now))?
     }
 
     /// PROG as the user called it, in quotes.

@@ -173,6 +173,14 @@ impl Server {
             },
         };
         let now = Instant::now();
+        let admitted = self
+            .entrances
+            .with_quota(place, |quota| quota.admit(guest.source, now));
+        if let Some(Err(reason)) = admitted {
+            self.sources.leave(guest.source);
+            self.refuse(place, guest, || reason);
+            return true;
+        }
         if let Some((rate, rates)) = &mut self.gate.rate_per_source
             && !rates.take(guest.source, now)
         {
@@ -182,6 +190,10 @@ impl Server {
             return true;
         }
         self.gate.take_token(now);
+        if let Some(builtin) = self.entrances.builtin(place) {
+            self.visit(place, guest, builtin);
+            return true;
+        }
         match self.gate.lookups.are_asked_of(&peer) {
             true => self.launch_asker(place, guest, number, policy),
             false => self.launch(place, guest, number, verdict.variables),
@@ -194,7 +206,7 @@ impl Server {
             return;
         };
         bucket.give_back();
-        for listening in &mut self.listeners {
+        for listening in self.listeners.all_mut() {
             if std::mem::take(&mut listening.waits_for_token) {
                 listening.rests_until = None;
             }

@@ -3,9 +3,9 @@
 use crate::listen::Listener;
 use crate::model::event::{Event, Trouble};
 use crate::model::state::Stage;
-use crate::serve::entrance::Telling;
 use crate::serve::guard::{Guard, Step};
 use crate::serve::listening::Way;
+use crate::serve::starter::Telling;
 use crate::serve::{REST, Server, facts};
 use crate::sys::errno::Errno;
 use crate::sys::fd;
@@ -100,7 +100,7 @@ impl News {
         }
     }
 
-    fn forget(&mut self, listener: &Listener) {
+    pub(super) fn forget(&mut self, listener: &Listener) {
         // It fails for one that could not be watched.
         let _ = self.0.as_ref().map(|poll| poll.remove(listener));
     }
@@ -155,7 +155,8 @@ impl Server {
         };
         let listener = &listening.listener;
         let handing = served.handing_whole(false);
-        let started = served.start(&mut self.spawner, listener.as_fd(), handing, |strings| {
+        let what = (listener.as_fd(), handing);
+        let started = self.starter.start(&self.poll, &served, what, |strings| {
             facts::of_listener(listener, &served.service.proto, strings);
             if handing.third {
                 facts::of_passed(listener, strings);

@@ -2,6 +2,8 @@
 
 use crate::listen::Listener;
 use crate::model::address::Style;
+use crate::model::service::Mode;
+use crate::serve::entrance::{Runs, Served};
 use crate::serve::guard::Guard;
 use crate::serve::lent::Lent;
 use crate::sys::errno::Errno;
@@ -16,8 +18,30 @@ pub(crate) enum Way {
     Accept,
     /// Starts a program with the socket, for the first datagram.
     Datagram,
+    /// Answers datagrams itself.
+    Answer,
     /// Starts a program with the listener, which accepts or reads by itself.
     Lend,
+}
+
+impl Way {
+    fn of(listener: &Listener, served: &Served) -> Self {
+        let lends = served.service.mode == Mode::Listeners;
+        match listener.style {
+            Style::Datagram if matches!(served.runs, Runs::Internal(_)) => Self::Answer,
+            Style::Datagram => Self::Datagram,
+            Style::Readable => Self::Lend,
+            Style::Stream | Style::SeqPacket if lends => Self::Lend,
+            Style::Stream | Style::SeqPacket => Self::Accept,
+        }
+    }
+
+    fn prepare(self, listener: &Listener) -> Result<(), Errno> {
+        match self {
+            Self::Accept => fd::set_nonblocking(listener, true),
+            Self::Datagram | Self::Answer | Self::Lend => Ok(()),
+        }
+    }
 }
 
 /// A listener and what becomes of it over time.
@@ -44,25 +68,77 @@ pub(crate) struct Listening {
     /// It is not served any more.
     pub(crate) is_left: bool,
     is_polled: bool,
+    /// Its flags are as its way wants them: they belong to the file, and so to a program that has it, too.
+    is_prepared: bool,
+}
+
+/// All of them by place. A place stays empty when its listener is gone: children remember it.
+#[derive(Default)]
+pub(crate) struct Listenings(Vec<Option<Listening>>);
+
+impl Listenings {
+    pub(crate) fn get(&self, place: usize) -> Option<&Listening> {
+        self.0.get(place)?.as_ref()
+    }
+
+    pub(crate) fn get_mut(&mut self, place: usize) -> Option<&mut Listening> {
+        self.0.get_mut(place)?.as_mut()
+    }
+
+    /// Every place, empty or not.
+    pub(crate) fn places(&self) -> std::ops::Range<usize> {
+        0..self.0.len()
+    }
+
+    pub(crate) fn each(&self) -> impl Iterator<Item = (usize, &Listening)> {
+        let each = self.0.iter().enumerate();
+        each.filter_map(|(place, it)| Some((place, it.as_ref()?)))
+    }
+
+    pub(crate) fn all(&self) -> impl Iterator<Item = &Listening> {
+        self.0.iter().flatten()
+    }
+
+    pub(crate) fn all_mut(&mut self) -> impl Iterator<Item = &mut Listening> {
+        self.0.iter_mut().flatten()
+    }
+
+    /// In an empty place, or behind all others.
+    pub(crate) fn put(&mut self, place: usize, listening: Listening) {
+        match self.0.get_mut(place) {
+            Some(it) => *it = Some(listening),
+            None => self.0.push(Some(listening)),
+        }
+    }
+
+    /// One more place, whose listener is gone.
+    pub(crate) fn leave_empty(&mut self, place: usize) {
+        if place >= self.0.len() {
+            self.0.push(None);
+        }
+    }
+
+    pub(crate) fn take(&mut self, place: usize) -> Option<Listening> {
+        self.0.get_mut(place)?.take()
+    }
+}
+
+impl FromIterator<Listening> for Listenings {
+    fn from_iter<T: IntoIterator<Item = Listening>>(all: T) -> Self {
+        Self(all.into_iter().map(Some).collect())
+    }
 }
 
 impl Listening {
-    /// `lends` says that a program accepts by itself. Where skd does, an adopted listener may be blocking, and a client
+    /// Where skd accepts, an adopted listener may be blocking, and a client
     /// that is gone again would then make accept4(2) wait. Any other descriptor stays as it is: skd never reads from it
     /// in a way that waits.
     ///
     /// # Errors
     /// fcntl(2) failed.
-    pub(crate) fn new(listener: Listener, lends: bool) -> Result<Self, Errno> {
-        let way = match listener.style {
-            Style::Datagram => Way::Datagram,
-            Style::Readable => Way::Lend,
-            Style::Stream | Style::SeqPacket if lends => Way::Lend,
-            Style::Stream | Style::SeqPacket => Way::Accept,
-        };
-        if way == Way::Accept {
-            fd::set_nonblocking(&listener, true)?;
-        }
+    pub(crate) fn new(listener: Listener, served: &Served) -> Result<Self, Errno> {
+        let way = Way::of(&listener, served);
+        way.prepare(&listener)?;
         Ok(Self {
             lent: Lent::new(&listener),
             listener,
@@ -77,7 +153,26 @@ impl Listening {
             is_shut: false,
             is_left: false,
             is_polled: false,
+            is_prepared: true,
         })
+    }
+
+    /// Something else is served at it. A program that has it keeps it until it ends.
+    ///
+    /// # Errors
+    /// epoll_ctl(2) failed.
+    pub(crate) fn change(&mut self, poll: &Poll, served: &Served) -> Result<(), Errno> {
+        // Other limits may let somebody in at once.
+        self.rests_until = None;
+        let way = Way::of(&self.listener, served);
+        if way == self.way {
+            return Ok(());
+        }
+        self.ignore(poll)?;
+        self.way = way;
+        self.guard = Guard::default();
+        self.is_prepared = false;
+        Ok(())
     }
 
     /// Whether somebody is about to connect who is not in the backlog yet, as far as the kernel tells.
@@ -131,6 +226,9 @@ impl Listening {
         let is_served = is_free && !is_full && !self.is_left;
         if is_served != self.is_polled {
             if is_served {
+                if !std::mem::replace(&mut self.is_prepared, true) {
+                    self.way.prepare(&self.listener)?;
+                }
                 poll.add(&self.listener, token, self.watch())?
             } else {
                 poll.remove(&self.listener)?

@@ -16,6 +16,8 @@ pub(crate) mod gate;
 mod generations;
 mod guard;
 mod guest;
+pub(crate) mod inetd;
+mod internal;
 mod lent;
 mod listening;
 pub(crate) mod notices;
@@ -23,9 +25,11 @@ mod pending;
 mod requests;
 mod rulesfile;
 mod scrapes;
+mod starter;
 mod stopping;
 mod succession;
 pub(crate) mod supervise;
+mod turn;
 pub(crate) mod upgrade;
 
 use crate::admit::sources::Sources;
@@ -34,7 +38,7 @@ use crate::daemon::words::Words;
 use crate::listen::{Listener, Origin, ReadyFd};
 use crate::model::error::Fatal;
 use crate::model::event::{Count, Event, Status, Trouble, Warning};
-use crate::model::service::{Lifetime, Mode};
+use crate::model::service::Lifetime;
 use crate::model::tally::{Counts, Tallies};
 use crate::report::log::Log;
 use crate::sys::errno::Errno;
@@ -42,22 +46,22 @@ use crate::sys::limits;
 use crate::sys::poll::{Poll, Watch};
 use crate::sys::process;
 use crate::sys::signal::{self, Taken};
-use crate::sys::spawn::Spawner;
 use crate::sys::stderr::Stderr;
-use asker::Verdicts;
 use children::Children;
-use entrance::{Entrances, Served};
+use entrance::{Entrances, Hosted};
 use farewell::Farewells;
 use gate::Gate;
 use generations::Generations;
+use inetd::InetdConf;
+use internal::Internal;
 use lent::News;
-use listening::{Listening, Way};
+use listening::{Listening, Listenings};
 use notices::Notices;
 use pending::Pendings;
 use scrapes::Scrapes;
+use starter::Starter;
 use std::num::NonZeroU32;
 use std::os::fd::OwnedFd;
-use std::rc::Rc;
 use std::time::{Duration, Instant};
 use stopping::{Idleness, Stopping};
 use upgrade::{Call, Upgrade};
@@ -78,13 +82,14 @@ pub(crate) struct Server {
     /// `-c`: at most this many children at once.
     max_connections: Option<NonZeroU32>,
     /// None while skd stops.
-    listeners: Vec<Listening>,
+    listeners: Listenings,
     /// One for each listener, for children that outlive it.
     entrances: Entrances,
+    inetd: Option<InetdConf>,
     news: News,
     poll: Poll,
     signals: Taken,
-    spawner: Spawner,
+    starter: Starter,
     children: Children,
     generations: Generations,
     /// Those whose end is being dealt with; kept for its room.
@@ -93,8 +98,8 @@ pub(crate) struct Server {
     gate: Gate,
     pendings: Pendings,
     farewells: Farewells,
+    internal: Internal,
     scrapes: Scrapes,
-    verdicts: Verdicts,
     tallies: Tallies,
     /// The limit of `-c` was reached, which has been told.
     was_full: bool,
@@ -103,6 +108,8 @@ pub(crate) struct Server {
     log: Log,
     words: Words,
     notices: Notices,
+    /// The manager keeps the sockets that skd bound.
+    stores: bool,
     pidfile: Option<PidFile>,
     lifetime: Lifetime,
     idleness: Idleness,
@@ -113,11 +120,10 @@ pub(crate) struct Server {
 
 /// What skd serves with once everything has been made ready.
 pub(crate) struct Made {
-    /// What is served at every listener.
-    pub(crate) served: Served,
     pub(crate) max_connections: Option<NonZeroU32>,
     pub(crate) gate: Gate,
-    pub(crate) listeners: Vec<Listener>,
+    pub(crate) listeners: Vec<Hosted>,
+    pub(crate) inetd: Option<InetdConf>,
     /// Where the metrics are told.
     pub(crate) metrics: Vec<Listener>,
     pub(crate) log: Log,
@@ -138,12 +144,14 @@ impl Server {
     /// No descriptor or no memory could be had.
     pub(crate) fn new(made: Made) -> Result<Self, Errno> {
         let files = limits::raise_files()?;
-        let served = Rc::new(made.served);
         let mut entrances = Entrances::default();
-        made.listeners
-            .iter()
-            .for_each(|it| entrances.add(it, &served));
-        let lends = served.service.mode == Mode::Listeners;
+        let listeners = made.listeners.into_iter();
+        let listeners: Listenings = listeners
+            .map(|Hosted { listener, served }| {
+                entrances.add(&listener.label, &served);
+                Listening::new(listener, &served)
+            })
+            .collect::<Result<_, _>>()?;
         let poll = Poll::new()?;
         let signals = Taken::new(signal::SERVING)?;
         poll.add(&signals, SIGNALS, Watch::Alone)?;
@@ -154,17 +162,14 @@ impl Server {
             .for_each(|pid| generations.born(pid));
         Ok(Self {
             max_connections: made.max_connections,
-            tallies: Tallies::new(made.listeners.len()),
+            tallies: Tallies::new(listeners.places().len()),
             entrances,
-            listeners: made
-                .listeners
-                .into_iter()
-                .map(|listener| Listening::new(listener, lends))
-                .collect::<Result<_, _>>()?,
+            inetd: made.inetd,
+            listeners,
             news: News::default(),
             poll,
             signals,
-            spawner: Spawner::new(signal::Signals::clean(), files)?,
+            starter: Starter::new(files)?,
             children: Children::default(),
             generations,
             ended: Vec::new(),
@@ -172,13 +177,14 @@ impl Server {
             gate: made.gate,
             pendings: Pendings::default(),
             farewells: Farewells::new(farewell::TOKENS, farewell::MOST),
+            internal: Internal::default(),
             scrapes: Scrapes::new(made.metrics),
-            verdicts: Verdicts::default(),
             was_full: false,
             stuck: 0,
             log: made.log,
             words: made.words,
             notices: made.notices,
+            stores: false,
             pidfile: made.pidfile,
             lifetime: made.lifetime,
             idleness: Idleness::default(),
@@ -201,7 +207,7 @@ impl Server {
 
     /// Tells where it listens.
     pub(crate) fn announce(&mut self) {
-        for listening in &self.listeners {
+        for listening in self.listeners.all() {
             self.log.tell(
                 &Event::Listen {
                     listener: &listening.listener.label,
@@ -219,8 +225,9 @@ impl Server {
         stores: bool,
         ready: Option<(ReadyFd, OwnedFd)>,
     ) {
+        self.stores = stores;
         if stores {
-            let listeners = self.listeners.iter().enumerate();
+            let listeners = self.listeners.each();
             let ours =
                 listeners.filter(|(_, it)| it.listener.origin == Origin::Ours && !it.is_kept);
             self.notices.store(ours.map(|(place, _)| place));
@@ -232,125 +239,6 @@ impl Server {
         if let Some(errno) = notices::tell_readiness(ready, &mut self.log) {
             let text = format!("unable to tell of readiness: {errno}");
             self.warn(Trouble::Other, None, text);
-        }
-    }
-
-    /// Serves until there is a reason to end.
-    pub(crate) fn run(mut self) {
-        // Children that are not ours may have ended before anyone heard of it.
-        self.sweep();
-        self.poll_listeners();
-        self.settle_scrapes(Instant::now());
-        // Idleness begins now.
-        self.is_over(Instant::now());
-        while !self.turn() {}
-        let left = self.children.count();
-        self.log.note(|| format!("stopped, children left: {left}"));
-        self.end();
-    }
-
-    /// One wake-up: signals first, then each ready listener, then whatever is due. Returns whether it was the last.
-    fn turn(&mut self) -> bool {
-        let timeout = self
-            .due()
-            .map(|due| due.saturating_duration_since(Instant::now()));
-        let count = match self.poll.wait(timeout) {
-            Ok(count) => count,
-            // It would be a bug of ours; then nothing is ready, and the log says so.
-            Err(errno) => {
-                self.warn(
-                    Trouble::Other,
-                    None,
-                    format!("unable to wait for events: {errno}"),
-                );
-                0
-            }
-        };
-        if (0..count).any(|place| self.poll.ready(place) == Some(SIGNALS)) {
-            while let Some(request) = self.signals.next() {
-                if self.obey(request) {
-                    return true;
-                }
-            }
-        }
-        for place in 0..count {
-            match self.poll.ready(place).map(usize::try_from) {
-                Some(Ok(listener)) if listener < self.listeners.len() => self.serve(listener),
-                _ => self.hear(self.poll.ready(place).unwrap_or(REAPER)),
-            }
-        }
-        let now = Instant::now();
-        if self.log.due().is_some_and(|due| due <= now) {
-            self.log.catch_up(now);
-        }
-        if self.generations.due().is_some_and(|due| due <= now) {
-            self.sweep();
-        }
-        if self.words.due().is_some_and(|due| due <= now) {
-            let text = self.words.restart_logger();
-            if let Some(pid) = self.words.logger() {
-                self.generations.born(pid);
-            }
-            self.warn(Trouble::Other, None, text);
-        }
-        self.farewells.catch_up(&self.poll, now);
-        self.end_pending(now);
-        self.settle_scrapes(now);
-        let status = self.status();
-        self.notices
-            .catch_up(now, || Some(status), &mut self.listeners);
-        self.upgrade.catch_up(now);
-        self.upgrade();
-        if self.is_over(now) {
-            return true;
-        }
-        self.poll_listeners();
-        false
-    }
-
-    /// When something is to be done without anyone asking.
-    fn due(&self) -> Option<Instant> {
-        let rests = self
-            .listeners
-            .iter()
-            .filter_map(|listening| listening.rests_until);
-        let others = [
-            self.log.due(),
-            self.words.due(),
-            self.generations.due(),
-            self.notices.due(),
-            self.stopping.as_ref().and_then(Stopping::due),
-            self.idleness.due(&self.lifetime),
-            self.upgrade.due(),
-            self.farewells.due(),
-            self.scrapes.due(),
-            self.pendings.due(),
-        ];
-        rests.chain(others.into_iter().flatten()).min()
-    }
-
-    /// Polls the listeners that are to be served now, and no others.
-    fn poll_listeners(&mut self) {
-        let now = Instant::now();
-        let (is_full, is_full_to_come) = (self.is_full(), self.is_full_to_come());
-        if is_full && !self.was_full {
-            let count = self.children.count();
-            let text = || format!("the limit of --max-connections is reached, children: {count}");
-            self.log.note(text);
-        }
-        self.was_full = is_full;
-        for place in 0..self.listeners.len() {
-            let Some(listening) = self.listeners.get_mut(place) else {
-                continue;
-            };
-            let is_full = match listening.way {
-                Way::Accept => is_full_to_come,
-                Way::Datagram | Way::Lend => is_full,
-            };
-            if let Err(errno) = listening.settle(&self.poll, place as u64, is_full, now) {
-                listening.rests_until = Some(now + REST);
-                self.warn(Trouble::Look, Some(place), errno.to_string());
-            }
         }
     }
 
@@ -375,37 +263,13 @@ impl Server {
         }
     }
 
-    fn serve(&mut self, place: usize) {
-        let Some(listening) = self.listeners.get(place) else {
-            return;
-        };
-        if !listening.is_polled() || listening.program.is_some() || listening.is_left {
-            return;
-        }
-        match listening.way {
-            Way::Accept => self.serve_connections(place),
-            Way::Datagram => self.serve_datagram(place),
-            Way::Lend => self.serve_lent(place),
-        }
-    }
-
-    /// Whoever is no listener has something to say.
-    fn hear(&mut self, token: u64) {
-        match token {
-            REAPER => self.hear_reaper(),
-            VERDICTS => self.hear_verdicts(),
-            pending::TOKENS..=pending::LAST_TOKEN => self.hear_header(token),
-            farewell::TOKENS..=farewell::LAST_TOKEN => self.farewells.go_on(&self.poll, token),
-            scrapes::ASKING..=scrapes::LAST_ASKING => self.hear_scrape(token),
-            scrapes::ANSWERED..=scrapes::LAST_ANSWERED => self.answer_scrape(token),
-            scrapes::LISTENERS..=scrapes::LAST_LISTENER => self.serve_scrapes(token),
-            _ => {}
-        }
-    }
-
     fn rest(&mut self, place: usize, span: Duration) {
+        self.rest_until(place, Instant::now() + span);
+    }
+
+    fn rest_until(&mut self, place: usize, until: Instant) {
         if let Some(listening) = self.listeners.get_mut(place) {
-            listening.rests_until = Some(Instant::now() + span);
+            listening.rests_until = Some(until);
         }
     }
 

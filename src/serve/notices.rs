@@ -8,7 +8,7 @@ use crate::model::event::Status;
 use crate::model::manager::Manager;
 use crate::report::log::Log;
 use crate::report::notify;
-use crate::serve::listening::Listening;
+use crate::serve::listening::Listenings;
 use crate::sys::clock;
 use crate::sys::errno::Errno;
 use crate::sys::handover::Keeper;
@@ -166,7 +166,7 @@ impl Notices {
         &mut self,
         now: Instant,
         status: impl FnOnce() -> Option<Status>,
-        listeners: &mut [Listening],
+        listeners: &mut Listenings,
     ) {
         if self.due().is_none_or(|due| due > now) {
             return;
@@ -192,7 +192,7 @@ impl Notices {
     }
 
     /// Says what can be said at once, and nothing else; for the end.
-    pub(crate) fn finish(&mut self, listeners: &mut [Listening]) {
+    pub(crate) fn finish(&mut self, listeners: &mut Listenings) {
         self.pay(Instant::now(), listeners);
     }
 
@@ -205,7 +205,7 @@ impl Notices {
     }
 
     /// Sends what is owed, in order, as far as the manager takes it.
-    fn pay(&mut self, now: Instant, listeners: &mut [Listening]) {
+    fn pay(&mut self, now: Instant, listeners: &mut Listenings) {
         let Some(socket) = &self.socket else { return };
         while let Some(Owed { text, stores }) = self.owed.front() {
             let listening = stores.and_then(|place| listeners.get_mut(place));

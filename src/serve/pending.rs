@@ -5,7 +5,7 @@ use crate::listen::accept::Arrival;
 use crate::model::state::Pending as Kept;
 use crate::serve::guest::Guest;
 use crate::serve::succession::Now;
-use crate::serve::{PATIENCE, Server, index};
+use crate::serve::{PATIENCE, Server};
 use crate::sys::errno::Errno;
 use crate::sys::handover::Keeper;
 use crate::sys::poll::Watch;
@@ -21,6 +21,7 @@ pub(super) const LAST_TOKEN: u64 = TOKENS + u32::MAX as u64;
 
 /// Why those are denied who have not said in time who they are.
 pub(crate) const TOO_LATE: &str = "no PROXY header in time";
+const STOPPING: &str = "stopping";
 const GONE: &str = "gone before the PROXY header";
 
 /// One of them.
@@ -80,11 +81,16 @@ pub(crate) fn hear(arrival: &Arrival, taken: &mut Vec<u8>) -> Heard {
 
 impl Pendings {
     /// What a new skd in our place needs in order to go on waiting.
-    pub(super) fn keep(&self, now: &Now, keeper: &mut Keeper) -> Result<Vec<Kept>, Errno> {
+    pub(super) fn keep(
+        &self,
+        now: &Now,
+        keeper: &mut Keeper,
+        place_of: impl Fn(usize) -> u32,
+    ) -> Result<Vec<Kept>, Errno> {
         let keep = |it: &Pending| {
             Ok(Kept {
                 conn: keeper.keep(&it.arrival.conn)?,
-                listener: index(it.place),
+                listener: place_of(it.place),
                 until: now.number_of(it.until),
                 taken: it.taken.clone(),
                 peer: it.arrival.peer,
@@ -160,7 +166,7 @@ impl Server {
     /// One of them has something to say.
     pub(super) fn hear_header(&mut self, token: u64) {
         // It is told of again as long as it is ready.
-        if !self.spawner.has_vacancy(PATIENCE) {
+        if !self.starter.has_vacancy(PATIENCE) {
             return;
         }
         let Some(mut pending) = self.pendings.all.remove(&token) else {
@@ -198,7 +204,17 @@ impl Server {
 
     /// Drops all of them, where nobody can wait any longer.
     pub(super) fn deny_pending(&mut self) {
-        self.drop_pending("stopping", |_| true);
+        self.drop_pending(STOPPING, |_| true);
+    }
+
+    /// Drops those of a listener that is no longer there.
+    pub(super) fn deny_pending_of(&mut self, place: usize) {
+        let all = self.pendings.all.iter();
+        let of_it = all.filter(|(_, it)| it.place == place);
+        let of_it: Vec<u64> = of_it.map(|(token, _)| *token).collect();
+        for token in of_it {
+            self.drop_one(token, STOPPING);
+        }
     }
 
     /// Drops those who have had their time, the first first, as long as it is one that is meant.
@@ -207,12 +223,17 @@ impl Server {
             && is_meant(until)
         {
             self.pendings.order.remove(&(until, token));
-            if let Some(pending) = self.pendings.all.remove(&token) {
-                // A child on its way may have a copy, for which it would stay polled.
-                let _ = self.poll.remove(&pending.arrival.conn);
-                self.give_token_back();
-                self.deny(pending.place, &pending.arrival.peer, || reason.into());
-            }
+            self.drop_one(token, reason);
+        }
+    }
+
+    fn drop_one(&mut self, token: u64, reason: &str) {
+        if let Some(pending) = self.pendings.all.remove(&token) {
+            self.pendings.order.remove(&(pending.until, token));
+            // A child on its way may have a copy, for which it would stay polled.
+            let _ = self.poll.remove(&pending.arrival.conn);
+            self.give_token_back();
+            self.deny(pending.place, &pending.arrival.peer, || reason.into());
         }
     }
 }

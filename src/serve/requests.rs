@@ -40,6 +40,7 @@ impl Server {
             }
         }
         self.reread_rules();
+        self.reread_services();
         if tells {
             self.notices.reloaded();
         }

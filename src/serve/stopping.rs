@@ -5,7 +5,7 @@ use crate::model::address::{Label, Place};
 use crate::model::event::Event;
 use crate::model::service::Lifetime;
 use crate::serve::Server;
-use crate::serve::listening::{Listening, Way};
+use crate::serve::listening::{Listening, Listenings, Way};
 use crate::sys::poll::can_read;
 use crate::sys::{deaf, process};
 use std::time::{Duration, Instant};
@@ -88,6 +88,9 @@ impl Server {
         }
         // They are no more than a backlog was.
         self.deny_pending();
+        if with_children || self.lifetime.drain.is_none() {
+            self.end_all_visits();
+        }
         if self.stopping.is_some() {
             return !with_children;
         }
@@ -134,6 +137,7 @@ impl Server {
                 stopping.step = Step::Terminated;
                 self.children.pids().for_each(process::terminate);
                 self.deny_pending();
+                self.end_all_visits();
             }
             Step::Terminated => {
                 stopping.step = Step::Killed;
@@ -154,7 +158,7 @@ impl Server {
         self.idleness = Idleness::default();
         self.notices.stopping();
         self.notices.finish(&mut self.listeners);
-        for place in 0..self.listeners.len() {
+        for place in self.listeners.places() {
             self.shut_door(place);
         }
         self.log.note(|| "nothing to do, stopping".into());
@@ -167,9 +171,9 @@ impl Server {
     /// to connect, it is looked for again soon.
     fn is_empty(&mut self, now: Instant) -> bool {
         // First, since whoever has connected by then is in a backlog.
-        let is_coming = self.listeners.iter().any(Listening::has_handshakes);
+        let is_coming = self.listeners.all().any(Listening::has_handshakes);
         self.poll_listeners();
-        for place in 0..self.listeners.len() {
+        for place in self.listeners.places() {
             // A program that is given the listener is not started for nobody.
             if self
                 .listeners
@@ -190,12 +194,13 @@ impl Server {
         let lets_children_live = |it: &Stopping| it.step == Step::Farewells;
         let has_children =
             self.children.count() > 0 && !self.stopping.as_ref().is_some_and(lets_children_live);
-        !has_children && self.pendings.count() == 0 && self.farewells.is_empty()
+        let has_others = self.pendings.count() > 0 || !self.internal.is_empty();
+        !has_children && !has_others && self.farewells.is_empty()
     }
 
     /// Whether a listener is left alone for a while, where somebody waits.
     fn rests(&self, now: Instant) -> bool {
-        let mut served = self.listeners.iter().filter(|it| !it.is_left);
+        let mut served = self.listeners.all().filter(|it| !it.is_left);
         served.any(|it| it.rests_until.is_some_and(|until| until > now))
     }
 
@@ -224,12 +229,18 @@ impl Server {
 
     /// Closes every listener and removes the files of unix sockets that are ours.
     fn close_listeners(&mut self) {
-        for place in 0..self.listeners.len() {
-            self.remove_file(place);
+        for place in self.listeners.places() {
+            self.close_listener(place);
         }
-        for mut listening in self.listeners.drain(..) {
+    }
+
+    /// Closes a listener and removes its file, if that is ours.
+    pub(super) fn close_listener(&mut self, place: usize) {
+        self.remove_file(place);
+        if let Some(mut listening) = self.listeners.take(place) {
             // A socket that others hold too would stay polled; if this fails it is no longer there.
             let _ = listening.ignore(&self.poll);
+            self.news.forget(&listening.listener);
         }
     }
 
@@ -252,7 +263,7 @@ impl Server {
 
     /// The end: what is left to be told and removed.
     pub(super) fn end(mut self) {
-        self.notices.finish(&mut []);
+        self.notices.finish(&mut Listenings::default());
         self.upgrade.give_up();
         self.end_scrapes();
         if let Some(Err(errno)) = self.pidfile.take().map(|pidfile| pidfile.remove()) {

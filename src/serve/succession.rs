@@ -1,14 +1,17 @@
 //! What the skd that takes our place is left, and how it goes on with that.
 
 use crate::listen::{Origin, SocketFile};
+use crate::model::address::Label;
 use crate::model::event::Trouble;
-use crate::model::state::{self, State};
+use crate::model::state::{self, Gone, State};
 use crate::serve::Server;
 use crate::serve::children::Child;
+use crate::serve::entrance::Served;
 use crate::sys::errno::Errno;
 use crate::sys::handover::Keeper;
 use crate::sys::{clock, process};
 use std::os::unix::ffi::OsStrExt;
+use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 /// One moment on both clocks: ours, and CLOCK_MONOTONIC as a number, which the next skd can read.
@@ -47,7 +50,7 @@ impl Server {
     /// All that the next skd has to know.
     pub(super) fn state(&self, keeper: &mut Keeper) -> Result<State, Errno> {
         let mut listeners = Vec::new();
-        for (listening, tally) in self.listeners.iter().zip(self.tallies.each()) {
+        for (place, listening) in self.listeners.each() {
             let listener = &listening.listener;
             let file = listener.file.as_ref();
             listeners.push(state::Listener {
@@ -55,6 +58,7 @@ impl Server {
                     Origin::Adopted { name } => Some(name.as_bytes().to_vec()),
                     Origin::Ours => None,
                 },
+                service: self.entrances.service(place).map(String::into_bytes),
                 is_kept: listening.is_kept,
                 file: file
                     .map(|file| SocketFile::keep(file, keeper))
@@ -62,13 +66,15 @@ impl Server {
                 waited: listening.lent.waited(),
                 has_news: listening.lent.has_news(),
                 unread: listening.guard.unread(),
-                tally: *tally,
+                tally: self.tallies.get(place),
             });
         }
+        let (gone, places) = self.gone();
+        let place_of = |place: usize| places.get(place).copied().unwrap_or_default();
         let now = Now::get();
         let children = self.children.all().map(|(pid, child)| state::Child {
             pid,
-            listener: child.listener,
+            listener: place_of(child.listener as usize),
             since: now.number_of(child.since),
             peer: child.peer,
             source: child.source,
@@ -81,13 +87,54 @@ impl Server {
             pidfile: pidfile.map(|pidfile| pidfile.keep(keeper)).transpose()?,
             log: self.words.keep(keeper)?,
             notify: self.notices.keep(keeper)?,
-            verdicts: self.verdicts.keep(keeper)?,
+            verdicts: self.starter.verdicts.keep(keeper)?,
             children: children.collect(),
-            pendings: self.pendings.keep(&now, keeper)?,
+            pendings: self.pendings.keep(&now, keeper, place_of)?,
             farewells: self.farewells.keep(&now, keeper)?,
+            visits: self.internal.keep(&now, keeper, place_of)?,
             scraped: self.scrapes.keep(keeper)?,
             listeners,
+            gone,
         })
+    }
+
+    /// The listeners that are gone while somebody is there who came in by them, and the place that each of ours will have:
+    /// those that are there first.
+    fn gone(&self) -> (Vec<Gone>, Vec<u32>) {
+        let is_there = |place: &usize| self.listeners.get(*place).is_some();
+        let remembers =
+            |place: &usize| self.tallies.children(*place) > 0 || self.internal.remembers(*place);
+        let is_gone = |place: &usize| !is_there(place) && remembers(place);
+        let all = self.entrances.places();
+        let kept = all
+            .clone()
+            .filter(is_there)
+            .chain(all.clone().filter(is_gone));
+        let mut places = vec![0; all.len()];
+        for (place, ours) in (0..).zip(kept) {
+            if let Some(it) = places.get_mut(ours) {
+                *it = place;
+            }
+        }
+        let gone = all.filter(is_gone).map(|place| Gone {
+            label: self
+                .entrances
+                .label(place)
+                .map_or(Vec::new(), |it| it.to_string().into_bytes()),
+            tally: self.tallies.get(place),
+        });
+        (gone.collect(), places)
+    }
+
+    /// A listener that was gone already. What is served there is nothing.
+    fn resume_gone(&mut self, kept: &Gone) {
+        let label = Label::known(String::from_utf8_lossy(&kept.label).into_owned());
+        let place = self.entrances.places().end;
+        self.entrances
+            .put(place, &label, &Rc::new(Served::nothing(None)));
+        self.tallies.put(place);
+        self.tallies.resume(place, kept.tally);
+        self.listeners.leave_empty(place);
     }
 
     /// Goes on where the skd before us was.
@@ -95,6 +142,9 @@ impl Server {
         let now = Now::get();
         for (place, kept) in state.listeners.iter().enumerate() {
             self.tallies.resume(place, kept.tally);
+        }
+        for kept in &state.gone {
+            self.resume_gone(kept);
         }
         for kept in &state.children {
             let child = Child {
@@ -105,12 +155,15 @@ impl Server {
                 since: now.moment_of(kept.since),
             };
             self.enter_child(kept.pid, child);
+            let place = kept.listener as usize;
+            self.entrances
+                .with_quota(place, |quota| quota.resume(child.counted()));
             match &kept.peer {
                 Some(_) => drop(self.sources.enter(kept.source)),
-                None => self.resume_lent(kept.listener as usize, kept.pid),
+                None => self.resume_lent(place, kept.pid),
             }
         }
-        for (listening, kept) in self.listeners.iter_mut().zip(&state.listeners) {
+        for (listening, kept) in self.listeners.all_mut().zip(&state.listeners) {
             listening.is_kept = kept.is_kept;
             listening.lent.resume(kept.waited, kept.has_news);
             listening.guard.resume(kept.unread);
@@ -124,6 +177,10 @@ impl Server {
             self.resume_pending(kept, now.moment_of(kept.until));
         }
         let message = self.gate.refusal();
+        for kept in &state.visits {
+            let (since, until) = (now.moment_of(kept.since), now.moment_of(kept.until));
+            self.resume_visit(kept, since, until);
+        }
         for kept in &state.farewells {
             let until = now.moment_of(kept.until);
             let message = message.clone().unwrap_or_default();

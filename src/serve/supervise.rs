@@ -7,6 +7,7 @@ use crate::model::error::Fatal;
 use crate::model::event::{Event, Trouble, Warning};
 use crate::report::log::Log;
 use crate::serve::children::how_of;
+use crate::serve::listening::Listenings;
 use crate::serve::notices::{self, Notices};
 use crate::sys::errno::Errno;
 use crate::sys::poll::{Poll, Watch};
@@ -137,7 +138,7 @@ impl Supervisor {
     /// The program runs, and so does skd; `is_other` says that a manager knows another process.
     pub(crate) fn tell_readiness(&mut self, is_other: bool, ready: Option<(ReadyFd, OwnedFd)>) {
         self.notices.ready(is_other.then(process::own_pid), None);
-        self.notices.finish(&mut []);
+        self.notices.finish(&mut Listenings::default());
         if let Some(errno) = notices::tell_readiness(ready, &mut self.log) {
             self.warn(format!("unable to tell of readiness: {errno}"));
         }
@@ -163,7 +164,7 @@ impl Supervisor {
     /// Supervises until it is asked to end and the program has ended.
     pub(crate) fn run(mut self) {
         while !self.turn() {}
-        self.notices.finish(&mut []);
+        self.notices.finish(&mut Listenings::default());
         if let Some(pidfile) = self.pidfile.take() {
             let deed = format!("unable to remove the pid file {}", pidfile.shown());
             if let Err(errno) = pidfile.remove() {
@@ -203,7 +204,8 @@ impl Supervisor {
             let text = self.words.restart_logger();
             self.warn(text);
         }
-        self.notices.catch_up(now, || None, &mut []);
+        self.notices
+            .catch_up(now, || None, &mut Listenings::default());
         false
     }
 

@@ -108,11 +108,6 @@ impl Upgrade {
         asked.map(|asked| asked.until)
     }
 
-    /// A child's limit of descriptors, where ours is another.
-    pub(crate) fn files(&self) -> Option<FileLimit> {
-        self.files
-    }
-
     /// What there is to be done when it is due: it is ended, and then its end is dealt with like any other.
     pub(crate) fn catch_up(&mut self, now: Instant) {
         if let Some(asked) = self.asked.as_mut().filter(|asked| asked.until <= now) {
@@ -200,7 +195,7 @@ impl Server {
         self.reap();
         self.hear_reaper();
         // What a child that is on its way has to report would be lost.
-        self.spawner.settle(SETTLING);
+        self.starter.spawner.settle(SETTLING);
         self.hear_news();
         // It does not know what was left out.
         self.log.close();
@@ -229,11 +224,11 @@ impl Server {
 
     /// Does `deed`, which is execve(2), with everything in place; it is given what the environment has to say of it.
     fn hand_over<T>(&self, deed: impl FnOnce(&[u8]) -> T) -> Result<T, Errno> {
-        let listeners: Vec<_> = self.listeners.iter().map(|it| &it.listener).collect();
+        let listeners: Vec<_> = self.listeners.all().map(|it| &it.listener).collect();
         let mut keeper = Keeper::beyond(listeners.len());
         let text = handover::write_text(&self.state(&mut keeper)?.encode())?;
         let mut more = Vec::new();
-        let names = self.listeners.iter();
+        let names = self.listeners.all();
         let names = names.map(|it| it.listener.name_for_successor(it.is_kept).as_bytes());
         let names: Vec<&[u8]> = names.collect();
         environ::describe_passed(index(listeners.len()), &names.join(&b':'), &mut more);

@@ -29,6 +29,7 @@ impl Start<'_> {
             caller,
             ready,
             resumed: _,
+            parse: _,
         } = self;
         if let Some(option) = run.needs_socket {
             return Err(Fatal::usage(format!("{option}: there is no socket")));
@@ -114,6 +115,7 @@ impl Start<'_> {
             (run.lifetime.drain.is_some(), "--drain"),
             (daemon.fd_store, "--fdstore"),
             (run.metrics.is_some(), "--metrics"),
+            (run.inetd_conf.is_some(), "--inetd-conf"),
             (daemon.background, "--background"),
             (daemon.supervise, "--supervise"),
             (daemon.pidfile.is_some(), "--pidfile"),

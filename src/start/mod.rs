@@ -3,6 +3,7 @@
 
 mod alone;
 mod parts;
+mod services;
 
 use crate::daemon::background::{self, Caller};
 use crate::daemon::pidfile::PidFile;
@@ -16,17 +17,20 @@ use crate::model::service::{Mode, Run};
 use crate::report::log::Log;
 use crate::serve;
 use crate::serve::gate::Gate;
+use crate::serve::inetd::Parse;
 use crate::serve::notices::{Jail, Notices};
 use crate::serve::upgrade::Call;
 use crate::serve::{Made, Server};
 use crate::sys::{fd, process, signal};
+use services::{Services, hosted};
 use std::ffi::OsString;
 use std::os::fd::AsFd;
+use std::rc::Rc;
 
 pub(crate) use parts::{answer, print};
 use parts::{
-    background, check, find_and_drop, metrics_of, note_store, null, pidfile, print_ports, served,
-    tell, tell_of_words, words,
+    background, check, find_and_drop, find_if_any, metrics_of, note_store, null, pidfile,
+    print_ports, served, tell, tell_of_words, words,
 };
 
 /// skd while it starts: what is asked for, and who hears how it goes.
@@ -38,13 +42,21 @@ pub(crate) struct Start<'a> {
     /// What is to hear of readiness.
     pub(crate) ready: Option<ReadyFd>,
     pub(crate) resumed: Resumed,
+    /// What reads an inetd.conf(5).
+    pub(crate) parse: Parse,
 }
 
 impl Start<'_> {
     /// Binds what is named, and serves until there is a reason to end, or becomes PROG with all of it.
     pub(crate) fn with_sockets(mut self, inherited: Vec<Listener>) -> Result<u8, Fatal> {
         let run = &self.run;
-        let styles: Vec<_> = inherited.iter().map(|it| it.style).collect();
+        let mut services = Services::open(run, self.parse, self.environment)?;
+        let of_services = services.iter().flat_map(Services::styles);
+        let styles: Vec<_> = inherited
+            .iter()
+            .map(|it| it.style)
+            .chain(of_services)
+            .collect();
         run.unfit(&styles)
             .map_or(Ok(()), |wrong| Err(Fatal::usage(wrong)))?;
         let is_resumed = self.resumed.is_so();
@@ -55,8 +67,11 @@ impl Start<'_> {
             false => Some(listen::prepare(run, &inherited)?),
             true => None,
         };
+        if let Some(services) = &services {
+            services.expect_some(inherited.len() + run.named.len())?;
+        }
         if run.check {
-            return check(&run.service, &drop, self.environment);
+            return self.check(&inherited, services.as_ref(), &drop);
         }
         if !is_resumed && let Some(code) = background(run, self.caller)? {
             return Ok(code);
@@ -75,7 +90,8 @@ impl Start<'_> {
                 "no option names {label}, which the manager has kept: serving it until it is let go"
             ));
         }
-        let listeners = match to_make {
+        let inherited_count = inherited.len();
+        let mut listeners = match to_make {
             Some((prepared, options)) => listen::make(run, prepared, &options, inherited)?,
             None => Listeners {
                 all: inherited,
@@ -83,17 +99,40 @@ impl Start<'_> {
                 ports: Vec::new(),
             },
         };
+        if let Some(services) = &mut services {
+            match is_resumed {
+                false => services.make(inherited_count, &mut listeners)?,
+                true => {
+                    let has_prog = !run.service.words.is_empty();
+                    services.recognise(&listeners.all, &self.resumed, has_prog)?;
+                }
+            }
+        }
         match run.service.mode {
             Mode::Connections | Mode::Listeners => {
-                self.serve(listeners, &drop, pidfile, (call, gate))
+                self.serve((listeners, services), &drop, pidfile, (call, gate))
             }
             Mode::Exec => self.become_with(&listeners, &drop, pidfile.as_ref()),
         }
     }
 
+    /// `--check`: everything that is left to be read.
+    fn check(
+        mut self,
+        inherited: &[Listener],
+        services: Option<&Services>,
+        drop: &PrivilegeDrop,
+    ) -> Result<u8, Fatal> {
+        if !self.run.service.words.is_empty() {
+            check(&self.run.service, drop, self.environment)?;
+        }
+        let tried = services.map(|it| it.try_out(inherited, &mut self.log));
+        tried.transpose().map(|_| 0)
+    }
+
     fn serve(
         self,
-        listeners: Listeners,
+        (listeners, services): (Listeners, Option<Services>),
         drop: &PrivilegeDrop,
         pidfile: Option<PidFile>,
         (call, gate): (Call, Gate),
@@ -105,6 +144,7 @@ impl Start<'_> {
             caller,
             ready,
             resumed,
+            parse: _,
         } = self;
         let state = resumed.state();
         let manager = Manager::of(environment, process::own_pid());
@@ -125,14 +165,16 @@ impl Start<'_> {
         // Inside the new root folder there may be none.
         let needs_null = is_daemon || ready.is_some();
         let null = needs_null.then(null).transpose()?;
-        let prog = find_and_drop(&run.service, drop, environment)?;
-        log.note(|| format!("found PROG at {}", prog.shown_path()));
+        let prog = find_if_any(&run.service, drop, environment, &mut log)?;
         note_store(&run, &manager, &mut log);
+        let max_connections = run.service.max_connections;
+        let served = prog.map(|prog| Rc::new(served(run.service, prog, environment, &words)));
+        let hosted = hosted(listeners.all, served.as_ref(), services.as_ref(), &mut log)?;
         let made = Made {
-            max_connections: run.service.max_connections,
-            served: served(run.service, prog, environment, &words),
+            max_connections,
             gate,
-            listeners: listeners.all,
+            listeners: hosted,
+            inetd: services.map(|it| it.conf),
             metrics: listeners.metrics,
             log,
             words,
@@ -151,10 +193,7 @@ impl Start<'_> {
             background::detach_standard(null, true)?;
         }
         server.begin_log()?;
-        match state {
-            Some(state) => server.resume(state),
-            None => server.announce(),
-        }
+        begin(&mut server, &resumed);
         let stores = run.daemon.fd_store || manager.stores;
         server.tell_readiness(is_daemon, stores, ready.zip(null));
         caller.tell(0);
@@ -203,5 +242,17 @@ impl Start<'_> {
         // What cannot be told there is told nowhere.
         let _ = fd::replace_standard(2, before.as_fd());
         Err(fatal)
+    }
+}
+
+/// Tells where it listens, or goes on where the skd before was.
+fn begin(server: &mut Server, resumed: &Resumed) {
+    match resumed.state() {
+        Some(state) => server.resume(state),
+        None => server.announce(),
+    }
+    if resumed.is_so() {
+        // Between the two the file may have changed.
+        server.reread_services();
     }
 }

@@ -13,7 +13,7 @@ use crate::model::error::Fatal;
 use crate::model::manager::Manager;
 use crate::model::service::{Run, Service};
 use crate::report::log::Log;
-use crate::serve::entrance::Served;
+use crate::serve::entrance::{Runs, Served};
 use crate::serve::gate::Gate;
 use crate::sys::errno::Errno;
 use crate::sys::fd;
@@ -140,7 +140,23 @@ pub(super) fn find_and_drop(
     find(service, environment)
 }
 
-/// What is served at every listener.
+/// The same where PROG may have been left out.
+pub(super) fn find_if_any(
+    service: &Service,
+    drop: &PrivilegeDrop,
+    environment: &[(OsString, OsString)],
+    log: &mut Log,
+) -> Result<Option<Prog>, Fatal> {
+    if service.words.is_empty() {
+        drop.enter()?;
+        return drop.carry_out().map(|()| None);
+    }
+    let prog = find_and_drop(service, drop, environment)?;
+    log.note(|| format!("found PROG at {}", prog.shown_path()));
+    Ok(Some(prog))
+}
+
+/// What is served at every listener of the command line.
 pub(super) fn served(
     service: Service,
     prog: Prog,
@@ -151,7 +167,8 @@ pub(super) fn served(
     let environment = scrubbed(environment, Scrub::Child, journal);
     Served {
         service,
-        program: prog.ready(environment),
+        runs: Runs::Program(prog.ready(environment)),
+        inetd: None,
     }
 }
 

@@ -17,14 +17,37 @@ pub(crate) fn learn_zone() {
     tzset();
 }
 
+/// Days of the week as asctime(3) has them.
+const DAYS: [&str; 7] = ["Sun", "Mon", "Tue", "Wed", "Thu", "Fri", "Sat"];
+
 /// The local time as `Mmm dd hh:mm:ss`, the day padded by a blank (RFC 3164, section 4.1.2).
 pub(crate) fn local_stamp() -> String {
+    stamp(&local())
+}
+
+/// The local time as asctime(3) has it, without the end of the line: `Www Mmm dd hh:mm:ss yyyy`.
+pub(crate) fn local_date() -> String {
+    let local = local();
+    let day = usize::try_from(local.tm_wday);
+    let day = day.ok().and_then(|day| DAYS.get(day)).unwrap_or(&"Sun");
+    format!(
+        "{day} {} {}",
+        stamp(&local),
+        i64::from(local.tm_year) + 1900
+    )
+}
+
+fn local() -> libc::tm {
     // SAFETY: the call takes a null pointer for an answer by return value alone.
     let now = unsafe { libc::time(std::ptr::null_mut()) };
     // SAFETY: tm is numbers and a pointer, for which all zeros is a value.
     let mut local: libc::tm = unsafe { std::mem::zeroed() };
     // SAFETY: the call reads `now` and writes `local`, which both outlive it.
     unsafe { libc::localtime_r(&raw const now, &raw mut local) };
+    local
+}
+
+fn stamp(local: &libc::tm) -> String {
     let month = usize::try_from(local.tm_mon)
         .ok()
         .and_then(|month| MONTHS.get(month))

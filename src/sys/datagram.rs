@@ -117,14 +117,23 @@ pub(crate) struct Datagram {
 /// recvmsg(2) with MSG_PEEK: the first datagram, which stays where it is. Never blocks, whatever O_NONBLOCK says.
 pub(crate) fn peek(socket: impl AsFd) -> Result<Datagram, Errno> {
     let domain = getsockopt(&socket.as_fd(), Domain)?;
-    receive(socket, libc::MSG_PEEK, control_len(domain))
+    receive(socket, libc::MSG_PEEK, control_len(domain), &mut [])
 }
 
 /// recvmsg(2): the first datagram, which is gone thereafter. Never blocks, but for what a sender on this machine passed
 /// along with it: the last to let go of a file may have to wait for it.
 pub(crate) fn discard(socket: impl AsFd) -> Result<(), Errno> {
     // Without any room for control messages no descriptor is made for us.
-    receive(socket, 0, 0).map(drop)
+    receive(socket, 0, 0, &mut []).map(drop)
+}
+
+/// recvmsg(2): the first datagram, as much of it as there is room for in `into`. Never blocks, as above.
+pub(crate) fn take(socket: impl AsFd, into: &mut [u8]) -> Result<Datagram, Errno> {
+    let control = match getsockopt(&socket.as_fd(), Domain)? {
+        AF_UNIX => 0,
+        domain => control_len(domain),
+    };
+    receive(socket, 0, control, into)
 }
 
 /// Room for the control messages that `PeekOptions` asks for.
@@ -145,20 +154,29 @@ fn control_len(domain: c_int) -> usize {
     }
 }
 
-fn receive(socket: impl AsFd, flags: c_int, control_len: usize) -> Result<Datagram, Errno> {
+fn receive(
+    socket: impl AsFd,
+    flags: c_int,
+    control_len: usize,
+    into: &mut [u8],
+) -> Result<Datagram, Errno> {
     let fd = socket.as_fd().as_raw_fd();
     let mut sender = SockAddr::empty();
     let mut control = Control([0; CONTROL_BYTES]);
     // SAFETY: msghdr is numbers and pointers, for which all zeros is a value.
     let mut message: libc::msghdr = unsafe { std::mem::zeroed() };
+    let mut piece = libc::iovec {
+        iov_base: into.as_mut_ptr().cast(),
+        iov_len: into.len(),
+    };
+    (message.msg_iov, message.msg_iovlen) = (&raw mut piece, 1);
     message.msg_name = sender.as_mut_ptr().cast();
     message.msg_namelen = sender.len();
     message.msg_control = control.0.as_mut_ptr().cast();
     message.msg_controllen = control_len;
     let flags = flags | libc::MSG_DONTWAIT | libc::MSG_TRUNC | libc::MSG_CMSG_CLOEXEC;
     let len = uninterrupted(|| {
-        // SAFETY: name and control point to that many bytes of our own, and there is no buffer for data (msg_iovlen
-        // is 0).
+        // SAFETY: name, control and the one piece for data point to that many bytes of our own.
         check_len(unsafe { libc::recvmsg(fd, &raw mut message, flags) })
     })?;
     *sender.len_mut() = message.msg_namelen;

@@ -1,6 +1,7 @@
 //! A program ready to be run: strings and pointers as execve(2) wants them.
 
 use crate::sys::errno::Errno;
+use crate::sys::fork;
 use std::ffi::{CString, c_char};
 
 /// What is run: path, argv and the part of the environment that is the same for every connection.
@@ -8,6 +9,8 @@ pub(crate) struct Program {
     pub(super) path: CString,
     pub(super) argv: Strings,
     pub(super) environment: Strings,
+    /// It leads a session of its own; setsid(2).
+    pub(super) leads_session: bool,
 }
 
 /// Strings and the pointers to them, without a null at the end.
@@ -56,6 +59,10 @@ impl Program {
         envp.push(std::ptr::null());
         let mut argv = self.argv.pointers.clone();
         argv.push(std::ptr::null());
+        if self.leads_session {
+            // It fails for one that does already.
+            let _ = fork::new_session();
+        }
         // SAFETY: the path and every string of both lists end in NUL, both lists end in null, and all outlive the call.
         unsafe { libc::execve(self.path.as_ptr(), argv.as_ptr(), envp.as_ptr()) };
         Errno::last()
@@ -67,6 +74,15 @@ impl Program {
             path,
             argv: Strings::new(argv),
             environment: Strings::new(environment),
+            leads_session: false,
+        }
+    }
+
+    /// The same in a session of its own, without a controlling terminal.
+    pub(crate) fn leading_session(self) -> Self {
+        Self {
+            leads_session: true,
+            ..self
         }
     }
 }

@@ -58,6 +58,16 @@ pub(crate) fn set_keepalive_count(socket: impl AsFd, count: u16) -> Result<(), E
     Ok(setsockopt(&socket, sockopt::TcpKeepCount, &count.into())?)
 }
 
+/// SO_SNDBUF of socket(7), in bytes; the kernel doubles it, and caps it at net.core.wmem_max.
+pub(crate) fn set_send_buffer(socket: impl AsFd, bytes: u32) -> Result<(), Errno> {
+    Ok(setsockopt(&socket, sockopt::SndBuf, &(bytes as usize))?)
+}
+
+/// SO_RCVBUF of socket(7), in the same way.
+pub(crate) fn set_receive_buffer(socket: impl AsFd, bytes: u32) -> Result<(), Errno> {
+    Ok(setsockopt(&socket, sockopt::RcvBuf, &(bytes as usize))?)
+}
+
 /// TCP_DEFER_ACCEPT of tcp(7). The kernel keeps it as a number of retransmissions, and rounds up.
 pub(crate) fn set_defer_accept(socket: impl AsFd, secs: u16) -> Result<(), Errno> {
     set_int(

@@ -1,6 +1,6 @@
 //! How a state is written: each thing as the words of a line.
 
-use super::{Child, Farewell, Held, Listener, Log, Pending, Scraped, Stage};
+use super::{Child, Farewell, Gone, Held, Listener, Log, Pending, Scraped, Stage, Visit};
 use crate::model::peer::{Credentials, Peer, Source};
 use crate::model::tally::{Counts, Histogram, Tally};
 use std::fmt::Write;
@@ -45,13 +45,16 @@ pub(super) fn log(log: &Log) -> Option<String> {
 
 pub(super) fn listener(listener: &Listener) -> String {
     let adopted = or_none(listener.adopted.as_ref().map(|name| hex(name)));
+    let service = or_none(listener.service.as_ref().map(|name| hex(name)));
     let waited = or_none(listener.waited);
     let (is_kept, has_news) = (u8::from(listener.is_kept), u8::from(listener.has_news));
     let (stamp, starts) = listener.unread;
     let stamp = or_none(stamp.as_ref().map(Duration::as_nanos));
     let file = file(listener.file.as_ref());
     let tally = tally(&listener.tally);
-    format!("listener {adopted} {is_kept} {waited} {has_news} {stamp} {starts} {tally}{file}")
+    format!(
+        "listener {adopted} {service} {is_kept} {waited} {has_news} {stamp} {starts} {tally}{file}"
+    )
 }
 
 /// Behind a blank, if there is one.
@@ -109,6 +112,19 @@ pub(super) fn pending(pending: &Pending) -> String {
     } = pending;
     let (until, taken, peer) = (until.as_nanos(), hex(taken), peer_words(Some(peer)));
     format!("pending {conn} {listener} {until} {taken} {peer}")
+}
+
+pub(super) fn gone(gone: &Gone) -> String {
+    format!("gone {} {}", hex(&gone.label), tally(&gone.tally))
+}
+
+pub(super) fn visit(visit: &Visit) -> String {
+    let (conn, listener, line) = (visit.conn, visit.listener, visit.line);
+    let builtin = visit.builtin.name();
+    let (since, until) = (visit.since.as_nanos(), visit.until.as_nanos());
+    let (unsent, source) = (hex(&visit.unsent), source_words(visit.source));
+    let peer = peer_words(Some(&visit.peer));
+    format!("visit {conn} {listener} {builtin} {since} {until} {line} {unsent} {source} {peer}")
 }
 
 pub(super) fn farewell(farewell: &Farewell) -> String {

@@ -6,6 +6,7 @@
 mod lines;
 mod words;
 
+use crate::model::inetd::Builtin;
 use crate::model::peer::{Peer, Source};
 use crate::model::tally::Tally;
 use lines::line;
@@ -13,7 +14,7 @@ use std::time::Duration;
 use words::Words;
 
 /// The first line.
-const VERSION: &str = "skd-state 2";
+const VERSION: &str = "skd-state 3";
 
 /// The number of a descriptor that stays open from one to the next.
 pub(crate) type Number = i32;
@@ -56,6 +57,8 @@ pub(crate) enum Log {
 pub(crate) struct Listener {
     /// The name of LISTEN_FDNAMES if it was adopted.
     pub(crate) adopted: Option<Vec<u8>>,
+    /// The name of the service of an inetd.conf(5) that it is of.
+    pub(crate) service: Option<Vec<u8>>,
     /// A manager keeps it.
     pub(crate) is_kept: bool,
     /// The unix socket file that skd made, and its device and inode.
@@ -66,6 +69,14 @@ pub(crate) struct Listener {
     /// The stamp of the datagram for which a program was last started, and how often one was.
     pub(crate) unread: (Option<Duration>, u32),
     /// What was counted; the children follow by themselves.
+    pub(crate) tally: Tally,
+}
+
+/// A listener that is no longer there, by which somebody came in who still is.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) struct Gone {
+    /// What it was called.
+    pub(crate) label: Vec<u8>,
     pub(crate) tally: Tally,
 }
 
@@ -84,7 +95,7 @@ pub(crate) enum Stage {
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) struct Child {
     pub(crate) pid: i32,
-    /// The place of its listener.
+    /// The place of its listener; those that are gone have the places behind the others.
     pub(crate) listener: u32,
     /// CLOCK_MONOTONIC when it was started.
     pub(crate) since: Duration,
@@ -118,6 +129,24 @@ pub(crate) struct Farewell {
     pub(crate) until: Duration,
 }
 
+/// Somebody with whom skd itself talks.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) struct Visit {
+    pub(crate) conn: Number,
+    /// The place of its listener.
+    pub(crate) listener: u32,
+    pub(crate) builtin: Builtin,
+    /// CLOCK_MONOTONIC when it came, and when it has had its time.
+    pub(crate) since: Duration,
+    pub(crate) until: Duration,
+    /// The line of chargen that is next.
+    pub(crate) line: usize,
+    /// What is still to be sent.
+    pub(crate) unsent: Vec<u8>,
+    pub(crate) source: Source,
+    pub(crate) peer: Peer,
+}
+
 /// A socket on which metrics are told.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(crate) struct Scraped {
@@ -141,9 +170,11 @@ pub(crate) struct State {
     /// The two ends of the way on which those tell what they have decided who look up names.
     pub(crate) verdicts: Option<(Number, Number)>,
     pub(crate) listeners: Vec<Listener>,
+    pub(crate) gone: Vec<Gone>,
     pub(crate) children: Vec<Child>,
     pub(crate) pendings: Vec<Pending>,
     pub(crate) farewells: Vec<Farewell>,
+    pub(crate) visits: Vec<Visit>,
     pub(crate) scraped: Vec<Scraped>,
 }
 
@@ -165,9 +196,11 @@ impl State {
             line(&mut out, format_args!("verdicts {ours} {theirs}"));
         }
         let words = self.listeners.iter().map(lines::listener);
+        let words = words.chain(self.gone.iter().map(lines::gone));
         let words = words.chain(self.children.iter().map(lines::child));
         let words = words.chain(self.pendings.iter().map(lines::pending));
         let words = words.chain(self.farewells.iter().map(lines::farewell));
+        let words = words.chain(self.visits.iter().map(lines::visit));
         for words in words.chain(self.scraped.iter().map(lines::scraped)) {
             line(&mut out, format_args!("{words}"));
         }
@@ -189,9 +222,11 @@ impl State {
             notify: None,
             verdicts: None,
             listeners: Vec::new(),
+            gone: Vec::new(),
             children: Vec::new(),
             pendings: Vec::new(),
             farewells: Vec::new(),
+            visits: Vec::new(),
             scraped: Vec::new(),
         };
         for line in lines {
@@ -202,8 +237,10 @@ impl State {
             }
         }
         let places = state.children.iter().map(|child| child.listener);
-        let mut places = places.chain(state.pendings.iter().map(|pending| pending.listener));
-        let are_there = places.all(|place| (place as usize) < state.listeners.len());
+        let places = places.chain(state.pendings.iter().map(|pending| pending.listener));
+        let mut places = places.chain(state.visits.iter().map(|visit| visit.listener));
+        let count = state.listeners.len() + state.gone.len();
+        let are_there = places.all(|place| (place as usize) < count);
         (state.pid > 0 && are_there).then_some(state)
     }
 
@@ -236,6 +273,7 @@ impl State {
         );
         numbers.extend(self.pendings.iter().map(|pending| pending.conn));
         numbers.extend(self.farewells.iter().map(|farewell| farewell.conn));
+        numbers.extend(self.visits.iter().map(|visit| visit.conn));
         numbers.extend(self.scraped.iter().map(|scraped| scraped.socket));
         numbers
     }
@@ -258,8 +296,10 @@ impl State {
             "notify" => self.notify = Some(words.number()?),
             "verdicts" => self.verdicts = Some((words.number()?, words.number()?)),
             "listener" => self.listeners.push(words.listener()?),
+            "gone" => self.gone.push(words.gone()?),
             "child" => self.children.push(words.child()?),
             "pending" => self.pendings.push(words.pending()?),
+            "visit" => self.visits.push(words.visit()?),
             "farewell" => self.farewells.push(words.farewell()?),
             "metrics" => self.scraped.push(words.scraped()?),
             _ => return None,

@@ -64,6 +64,20 @@ fn histogram(count: u64) -> Histogram {
     }
 }
 
+fn visits() -> Vec<Visit> {
+    vec![Visit {
+        conn: 25,
+        listener: 2,
+        builtin: Builtin::Chargen,
+        since: Duration::from_secs(1),
+        until: Duration::from_secs(2),
+        line: 94,
+        unsent: b"\r\n".to_vec(),
+        source: Source::V4(1),
+        peer: Peer::Unix(None),
+    }]
+}
+
 fn whole() -> State {
     let held = |folder, name: &[u8]| Held {
         folder,
@@ -71,6 +85,7 @@ fn whole() -> State {
     };
     let listener = |adopted: Option<&[u8]>, file| Listener {
         adopted: adopted.map(<[u8]>::to_vec),
+        service: adopted.map(|_| b"echo stream tcp".to_vec()),
         is_kept: false,
         file,
         waited: None,
@@ -108,6 +123,10 @@ fn whole() -> State {
                 ..listener(Some(b""), Some((held(15, b"\xff sock"), (7, 8))))
             },
         ],
+        gone: vec![Gone {
+            label: b"tcp:[::]:7".to_vec(),
+            tally: Tally::default(),
+        }],
         children: children(),
         notify: Some(16),
         verdicts: Some((17, 18)),
@@ -117,6 +136,7 @@ fn whole() -> State {
             sent: 7,
             until: Duration::from_secs(1),
         }],
+        visits: visits(),
         scraped: vec![
             Scraped {
                 socket: 22,
@@ -157,7 +177,7 @@ fn what_goes_in_comes_out() {
 fn every_number_is_told() {
     let mut numbers = whole().numbers();
     numbers.sort_unstable();
-    assert_eq!(numbers, (9..=24).collect::<Vec<_>>());
+    assert_eq!(numbers, (9..=25).collect::<Vec<_>>());
 }
 
 /// Cut anywhere, or of another version, it is none.
@@ -168,13 +188,16 @@ fn anything_else_is_no_state() {
         assert_eq!(State::decode(&text[..len]), None, "{len}");
     }
     let swaps = [
-        ("skd-state 2", "skd-state 1"),
+        ("skd-state 3", "skd-state 2"),
         ("process 42", "process 0"),
         ("process 42 1", "process 42 2"),
         ("process", "procession"),
-        ("child 100 1", "child 100 2"),
+        ("child 100 1", "child 100 3"),
         ("child 100", "child -1"),
-        ("pending 19 1", "pending 19 2"),
+        ("pending 19 1", "pending 19 3"),
+        ("visit 25 2 chargen", "visit 25 2 charged"),
+        ("visit 25 2", "visit 25 3"),
+        ("gone x", "gone y"),
         ("asking", "asked"),
         ("farewell 21 7", "farewell 21 -7"),
         ("inet 192.0.2.7", "inet 192.0.2"),
@@ -187,7 +210,7 @@ fn anything_else_is_no_state() {
         assert!(text.contains(from), "{from}");
         assert_eq!(State::decode(&text.replacen(from, to, 1)), None, "{to}");
     }
-    for text in ["", "end\n", "skd-state 2\nend\n"] {
+    for text in ["", "end\n", "skd-state 3\nend\n"] {
         assert_eq!(State::decode(text), None);
     }
 }

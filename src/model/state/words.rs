@@ -1,6 +1,7 @@
 //! The words of a line of a state, one after the other, strictly.
 
-use super::{Child, Farewell, Held, Listener, Log, Pending, Scraped, Stage};
+use super::{Child, Farewell, Gone, Held, Listener, Log, Pending, Scraped, Stage, Visit};
+use crate::model::inetd::Builtin;
 use crate::model::peer::{Credentials, Peer, Source};
 use crate::model::tally::{Counts, Histogram, Tally};
 use std::time::Duration;
@@ -37,10 +38,8 @@ impl<'a> Words<'a> {
     }
 
     pub(super) fn listener(&mut self) -> Option<Listener> {
-        let adopted = match self.0.next()? {
-            "-" => None,
-            name => Some(unhex(name)?),
-        };
+        let adopted = self.name_or_none()?;
+        let service = self.name_or_none()?;
         let is_kept = self.flag()?;
         let waited = self.or_none()?;
         let has_news = self.flag()?;
@@ -50,12 +49,28 @@ impl<'a> Words<'a> {
         let file = self.file()?;
         Some(Listener {
             adopted,
+            service,
             is_kept,
             file,
             waited,
             has_news,
             unread: (stamp, starts),
             tally,
+        })
+    }
+
+    /// A name, or `-` for none.
+    fn name_or_none(&mut self) -> Option<Option<Vec<u8>>> {
+        Some(match self.0.next()? {
+            "-" => None,
+            name => Some(unhex(name)?),
+        })
+    }
+
+    pub(super) fn gone(&mut self) -> Option<Gone> {
+        Some(Gone {
+            label: unhex(self.0.next()?)?,
+            tally: self.tally()?,
         })
     }
 
@@ -135,6 +150,20 @@ impl<'a> Words<'a> {
             listener: self.number()?,
             until: self.span()?,
             taken: unhex(self.0.next()?)?,
+            peer: self.peer()??,
+        })
+    }
+
+    pub(super) fn visit(&mut self) -> Option<Visit> {
+        Some(Visit {
+            conn: self.number()?,
+            listener: self.number()?,
+            builtin: Builtin::named(self.0.next()?.as_bytes())?,
+            since: self.span()?,
+            until: self.span()?,
+            line: self.number()?,
+            unsent: unhex(self.0.next()?)?,
+            source: self.source()?,
             peer: self.peer()??,
         })
     }

@@ -12,7 +12,7 @@ const NOT_EXECUTED: usize = 127;
 const F_SETFD: usize = libc::F_SETFD.cast_unsigned() as usize;
 
 /// The calls are, in this order: rt_sigaction for each signal that skd has otherwise than the child; dup3 onto each of
-/// 0 to 3 that is handed over, or fcntl where the descriptor has that number already; prlimit64; getpid; rt_sigprocmask;
+/// 0 to 3 that is handed over, or fcntl where the descriptor has that number already; prlimit64; setsid; getpid; rt_sigprocmask;
 /// execve. When a dup3, the fcntl or execve fails: exit_group, with the errno in the slot.
 pub(super) extern "C" fn become_prog(argument: *mut c_void) -> c_int {
     // SAFETY: the argument is the slot's Shared, which nobody writes while this child uses it.
@@ -24,6 +24,10 @@ pub(super) extern "C" fn become_prog(argument: *mut c_void) -> c_int {
         let limit = (&raw const *files).expose_provenance();
         // SAFETY: the kernel reads one limit of this layout; 0 is this process.
         unsafe { kernel::syscall(libc::SYS_prlimit64, [0, limits::NOFILE, limit, 0]) };
+    }
+    if shared.leads_session {
+        // SAFETY: the call takes no pointer. No child that was just made leads a process group, so it does not fail.
+        unsafe { kernel::syscall(libc::SYS_setsid, [0; 4]) };
     }
     complete_listen_pid(shared);
     kernel::block_only(&shared.signals.blocked);

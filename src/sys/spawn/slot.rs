@@ -34,6 +34,8 @@ pub(super) struct Shared {
     pub(super) signals: Signals,
     /// A child's limit of descriptors, where ours is another.
     pub(super) files: Option<FileLimit>,
+    /// It leads a session of its own.
+    pub(super) leads_session: bool,
     /// What is handed over.
     pub(super) fd: c_int,
     pub(super) handing: Handing,
@@ -69,6 +71,7 @@ impl Slot {
             envp: null(),
             signals: Signals::default(),
             files: None,
+            leads_session: false,
             fd: -1,
             handing: Handing::default(),
             listen_pid: null_mut(),
@@ -143,6 +146,7 @@ impl Slot {
         shared.envp = self.envp.as_ptr();
         shared.signals = signals;
         shared.files = files;
+        shared.leads_session = program.leads_session;
         shared.fd = fd;
         shared.handing = handing;
         shared.listen_pid = listen_pid;

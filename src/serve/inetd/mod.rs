@@ -1,0 +1,264 @@
+//! The services of an inetd.conf(5): read, bound, and exchanged when the file has changed.
+
+mod change;
+mod prepare;
+
+use crate::admit::quota::Quota;
+use crate::launch::prog::Prog;
+use crate::listen::{BindOptions, Listener, Wanted};
+use crate::model::address::Style;
+use crate::model::error::Fatal;
+use crate::model::inetd::{Server, Services, Wrong};
+use crate::model::service::{Mode, Pass, Proto, Run, Service};
+use crate::model::sockopt::{KeepAlive, SocketOptions};
+use crate::model::text::Quoted;
+use crate::serve::entrance::{Inetd, Runs, Served};
+use crate::sys::errno::Errno;
+use crate::sys::identity;
+use crate::sys::path::Entry;
+use change::Unbound;
+pub(crate) use prepare::Prepared;
+use std::cell::RefCell;
+use std::ffi::{CString, OsStr, OsString};
+use std::os::unix::ffi::OsStrExt;
+use std::rc::Rc;
+use std::time::Instant;
+
+/// No file is longer, in bytes.
+const FILE_BYTES: usize = 1 << 20;
+
+/// What becomes of the text of a file.
+pub(crate) type Parse = fn(&[u8]) -> Services;
+
+/// A service, what is served for it, and a warning if its program is missing.
+type Ready = (Prepared, Rc<Served>, Option<String>);
+
+/// What all services of the file have in common.
+struct Common {
+    backlog: i32,
+    sockets: SocketOptions,
+    keepalive: Option<KeepAlive>,
+    nodelay: bool,
+    proto: Proto,
+    environment: Vec<(OsString, OsString)>,
+}
+
+/// The file, and how its services are made.
+pub(crate) struct InetdConf {
+    name: Vec<u8>,
+    /// Its folder is held open, so that it is found again from inside a chroot.
+    entry: Entry,
+    parse: Parse,
+    common: Common,
+    /// Those that could not be bound.
+    unbound: Vec<Unbound>,
+}
+
+impl InetdConf {
+    /// `environment` is what every program gets.
+    ///
+    /// # Errors
+    /// 100: there is no such folder.
+    pub(crate) fn open(
+        run: &Run,
+        parse: Parse,
+        environment: Vec<(OsString, OsString)>,
+    ) -> Result<Option<Self>, Fatal> {
+        let Some(path) = &run.inetd_conf else {
+            return Ok(None);
+        };
+        let name = path.as_bytes().to_vec();
+        let entry = Entry::open(&name);
+        let unreadable = |errno| Fatal::configuration(unreadable(&name, errno));
+        Ok(Some(Self {
+            entry: entry.map_err(unreadable)?,
+            name,
+            parse,
+            unbound: Vec::new(),
+            common: Common {
+                backlog: run.making.backlog,
+                sockets: run.making.sockets.clone(),
+                keepalive: run.service.keepalive,
+                nodelay: run.service.nodelay,
+                proto: run.service.proto.clone(),
+                environment,
+            },
+        }))
+    }
+
+    /// What to say of a file that has none where there is nothing else.
+    pub(crate) fn without_services(&self) -> String {
+        format!(
+            "{} has no service, and there is no socket",
+            Quoted(&self.name)
+        )
+    }
+
+    /// Reads the file, and looks up what is a name.
+    ///
+    /// # Errors
+    /// All that is wrong, a line each.
+    pub(crate) fn read(&self) -> Result<Vec<Prepared>, Vec<String>> {
+        let text = self.entry.read_whole(FILE_BYTES + 1);
+        let text = text.map_err(|errno| vec![unreadable(&self.name, errno)])?;
+        if text.len() > FILE_BYTES {
+            let name = Quoted(&self.name);
+            return Err(vec![format!("{name} is longer than {FILE_BYTES} bytes")]);
+        }
+        let all = prepare::prepare((self.parse)(&text));
+        let shown = |wrong: Wrong| wrong.shown(&self.name);
+        all.map_err(|wrong| wrong.into_iter().map(shown).collect())
+    }
+
+    /// The sockets of a service as they are to be, with hosts looked up.
+    ///
+    /// # Errors
+    /// 111, naming the place in the file: a host is not found, something lies at a path.
+    fn wanted(
+        &self,
+        prepared: &Prepared,
+        inherited: &[Listener],
+    ) -> Result<(Vec<Wanted>, BindOptions), Fatal> {
+        let service = &prepared.service;
+        let sockets = SocketOptions {
+            buffers: service.buffers,
+            ..self.common.sockets.clone()
+        };
+        let common = &self.common;
+        let options = BindOptions::of_service(common.backlog, sockets, common.keepalive);
+        let of = |named| Wanted::of(named, service.family, &options, inherited);
+        let wanted = service.named.iter().map(of).collect::<Result<_, _>>();
+        let wanted = wanted.map_err(|fatal| self.at(prepared, &fatal))?;
+        Ok((wanted, options))
+    }
+
+    fn at(&self, prepared: &Prepared, fatal: &Fatal) -> Fatal {
+        prepare::fatal(fatal, &self.name, prepared.service.at)
+    }
+
+    /// Binds what no inherited socket satisfies: the places of those that do among `inherited`, and the new ones.
+    ///
+    /// # Errors
+    /// 111, naming the place in the file.
+    pub(crate) fn make(
+        &self,
+        prepared: &Prepared,
+        inherited: &[Listener],
+        is_check: bool,
+    ) -> Result<(Vec<usize>, Vec<Listener>), Fatal> {
+        let (all, options) = self.wanted(prepared, inherited)?;
+        let mut satisfying = Vec::new();
+        let mut made = Vec::new();
+        for wanted in all {
+            let places = inherited.iter().enumerate();
+            let fitting = places.filter(|(_, it)| wanted.is_satisfied_by(it));
+            satisfying.extend(fitting.map(|(place, _)| place));
+            if !is_check {
+                let new = wanted.make(&options, inherited);
+                made.extend(new.map_err(|fatal| self.at(prepared, &fatal))?.listeners);
+            }
+        }
+        Ok((satisfying, made))
+    }
+
+    /// What is served for a service, to be asked for when skd is who it stays; with a warning, if its program is missing.
+    ///
+    /// # Errors
+    /// skd may not become whom it names.
+    pub(crate) fn served(
+        &self,
+        prepared: &Prepared,
+    ) -> Result<(Rc<Served>, Option<String>), String> {
+        let (service, ids) = (&prepared.service, prepared.ids.clone());
+        let ids = Some(ids).filter(|ids| !ids.are_ours());
+        if ids.is_some() && !identity::is_root() {
+            let user = Quoted(service.user.as_bytes());
+            let why = format!("{user}: skd is not root, and cannot become anybody else");
+            return Err(Wrong {
+                at: service.user_at,
+                why,
+            }
+            .shown(&self.name));
+        }
+        let common = &self.common;
+        let (runs, words, warning) = match &service.server {
+            Server::Internal(builtin) => (Runs::Internal(*builtin), vec!["internal".into()], None),
+            Server::Program { file, words } => {
+                let path = common.environment.iter().find(|(name, _)| name == "PATH");
+                let path = path.map(|(_, value)| value.as_os_str());
+                let (prog, warning) = self.find(prepared, (file, words), path);
+                let program = prog.ready_to_lead(common.environment.clone());
+                (Runs::Program(program), vec![file.clone()], warning)
+            }
+        };
+        let lends = service.waits && service.style != Style::Datagram;
+        let served = Served {
+            service: Service {
+                mode: if lends {
+                    Mode::Listeners
+                } else {
+                    Mode::Connections
+                },
+                pass: Pass::default(),
+                words,
+                max_connections: None,
+                stderr_to_client: true,
+                nodelay: common.nodelay,
+                keepalive: common.keepalive,
+                proto: common.proto.clone(),
+            },
+            runs,
+            inetd: Some(Inetd {
+                name: service.name.clone(),
+                ids,
+                quota: RefCell::new(Quota::new(service.limits, Instant::now())),
+            }),
+        };
+        Ok((Rc::new(served), warning))
+    }
+
+    /// The same for all of them, or everything that is wrong.
+    fn all_served(&self, all: Vec<Prepared>) -> Result<Vec<Ready>, Vec<String>> {
+        let mut wrong = Vec::new();
+        let mut served = Vec::new();
+        for prepared in all {
+            match self.served(&prepared) {
+                Ok((it, warning)) => served.push((prepared, it, warning)),
+                Err(text) => wrong.push(text),
+            }
+        }
+        if wrong.is_empty() {
+            Ok(served)
+        } else {
+            Err(wrong)
+        }
+    }
+
+    /// The program; one that is not there is tried when somebody comes.
+    fn find(
+        &self,
+        prepared: &Prepared,
+        (file, words): (&OsString, &[OsString]),
+        path: Option<&OsStr>,
+    ) -> (Prog, Option<String>) {
+        match Prog::find(std::slice::from_ref(file), path) {
+            Ok(prog) => (prog.with_words(words.iter().cloned()), None),
+            Err(fatal) => {
+                let at = prepared.service.server_at;
+                let why = format!("{}, closing its connections until it is there", fatal.text);
+                let warning = Wrong { at, why }.shown(&self.name);
+                // No word of a file has a NUL.
+                let file = CString::new(file.as_bytes()).unwrap_or_default();
+                (Prog::at(file, words.iter().cloned()), Some(warning))
+            }
+        }
+    }
+}
+
+fn unreadable(name: &[u8], errno: Errno) -> String {
+    let reason = match errno {
+        Errno::INVALID => "a regular file is expected".into(),
+        other => other.to_string(),
+    };
+    format!("unable to read the services {}: {reason}", Quoted(name))
+}

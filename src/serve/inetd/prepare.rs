@@ -1,0 +1,210 @@
+//! From the lines of an inetd.conf(5) to services with everything looked up but the hosts.
+
+use crate::daemon::privileges;
+use crate::model::address::{Family, Host, Named, Port, Style};
+use crate::model::daemon::UserSpec;
+use crate::model::error::Fatal;
+use crate::model::inetd::{At, InetdService, Services, Wrong};
+use crate::model::number;
+use crate::model::text::Quoted;
+use crate::sys::identity::Ids;
+use crate::sys::{names, socket};
+use std::collections::HashMap;
+use std::net::{Ipv4Addr, Ipv6Addr};
+
+/// A service whose port, user and groups are known.
+pub(crate) struct Prepared {
+    pub(super) service: InetdService,
+    /// Whom its programs become.
+    pub(super) ids: Ids,
+}
+
+impl Prepared {
+    /// By which it is known again.
+    pub(crate) fn name(&self) -> &str {
+        &self.service.name
+    }
+
+    /// The type of its sockets, if skd takes the connections.
+    pub(crate) fn accepted(&self) -> Option<Style> {
+        let service = &self.service;
+        let accepts = !service.waits && service.style != Style::Datagram;
+        accepts.then_some(service.style)
+    }
+}
+
+/// Looks up services, users and groups.
+///
+/// # Errors
+/// All that is wrong, with what was wrong already, in the order of the lines.
+pub(super) fn prepare(services: Services) -> Result<Vec<Prepared>, Vec<Wrong>> {
+    let Services { all, mut wrong } = services;
+    let has_v6 = socket::make(socket::AF_INET6, socket::SOCK_DGRAM).is_ok();
+    let mut prepared = Vec::new();
+    let mut taken = HashMap::new();
+    for mut service in all {
+        let ids = ids_of(&service.user);
+        let ids = ids.map_err(|why| wrong.push(at(service.user_at, &service.user, &why)));
+        let looked_up = look_up(&mut service, has_v6);
+        let is_free = looked_up.and_then(|()| take(&mut taken, &service));
+        if let Err(why) = &is_free {
+            wrong.push(at(service.at, &service.name, why));
+        }
+        if let (Ok(ids), Ok(())) = (ids, is_free) {
+            prepared.push(Prepared { service, ids });
+        }
+    }
+    if wrong.is_empty() {
+        return Ok(prepared);
+    }
+    wrong.sort();
+    Err(wrong)
+}
+
+fn at(at: At, word: &str, why: &str) -> Wrong {
+    let why = format!("{}: {why}", Quoted(word.as_bytes()));
+    Wrong { at, why }
+}
+
+/// `user`, `user:group` or `user.group`; a name may have a dot of its own.
+fn ids_of(user: &str) -> Result<Ids, String> {
+    let is_user = |name: &str| names::user(name).is_some() || number::id(name).is_some();
+    let halves = match user.split_once(':') {
+        None if !is_user(user) => user.rsplit_once('.'),
+        halves => halves,
+    };
+    let spec = match halves {
+        Some((user, group)) => UserSpec {
+            user: user.to_owned(),
+            group: Some(group.to_owned()),
+        },
+        None => UserSpec {
+            user: user.to_owned(),
+            group: None,
+        },
+    };
+    privileges::ids_of(&spec).map_err(|fatal| fatal.text)
+}
+
+/// Makes numbers of the names of ports, and a host for each family where one socket is not to serve both.
+fn look_up(service: &mut InetdService, has_v6: bool) -> Result<(), String> {
+    let mut all = Vec::new();
+    for named in std::mem::take(&mut service.named) {
+        let Named::Inet {
+            option,
+            style,
+            host,
+            port,
+        } = named
+        else {
+            all.push(named);
+            continue;
+        };
+        let port = Port::Number(port_of(&port, style)?);
+        let hosts = match host {
+            Host::Every if service.is_split && has_v6 => vec![
+                Host::V4(Ipv4Addr::UNSPECIFIED),
+                Host::V6(Ipv6Addr::UNSPECIFIED, None),
+            ],
+            Host::Every if service.is_split => vec![Host::V4(Ipv4Addr::UNSPECIFIED)],
+            host => vec![host],
+        };
+        all.extend(hosts.into_iter().map(|host| Named::Inet {
+            option,
+            style,
+            host,
+            port: port.clone(),
+        }));
+    }
+    service.named = all;
+    Ok(())
+}
+
+fn port_of(port: &Port, style: Style) -> Result<u16, String> {
+    let (protocol, shown) = match style {
+        Style::Datagram => (c"udp", "udp"),
+        Style::Stream | Style::SeqPacket | Style::Readable => (c"tcp", "tcp"),
+    };
+    match port {
+        Port::Number(number) => Ok(*number),
+        Port::Service(name) => names::port_of_service(name, protocol)
+            .ok_or_else(|| format!("there is no {shown} service {}", Quoted(name.as_bytes()))),
+    }
+}
+
+/// Two services on one address are an error on the second, as far as the addresses are known before hosts are looked up.
+fn take(taken: &mut HashMap<String, usize>, service: &InetdService) -> Result<(), String> {
+    for address in service
+        .named
+        .iter()
+        .flat_map(|it| addresses(it, service.family))
+    {
+        if let Some(line) = taken.insert(address.clone(), service.at.line)
+            && line != service.at.line
+        {
+            taken.insert(address, line);
+            return Err(format!("line {line} has the same address"));
+        }
+    }
+    Ok(())
+}
+
+fn addresses(named: &Named, family: Family) -> Vec<String> {
+    let Named::Inet {
+        style, host, port, ..
+    } = named
+    else {
+        return vec![format!("{named:?}")];
+    };
+    let hosts = match (host, family) {
+        (Host::Every, Family::V4) => vec!["0.0.0.0".into()],
+        (Host::Every, Family::V6) => vec!["::".into()],
+        (Host::Every, Family::Either) => vec!["0.0.0.0".into(), "::".into()],
+        (Host::V4(ip), _) => vec![ip.to_string()],
+        (Host::V6(ip, scope), _) => vec![format!("{ip}{scope:?}")],
+        (Host::Name(name), _) => vec![format!("{name}{family:?}")],
+    };
+    let address = |host: String| format!("{style:?} {host} {port:?}").replace("None", "");
+    hosts.into_iter().map(address).collect()
+}
+
+/// One thing that is wrong, as the end of skd's start.
+pub(super) fn fatal(fatal: &Fatal, file: &[u8], at: At) -> Fatal {
+    let why = fatal.text.clone();
+    Fatal {
+        kind: fatal.kind,
+        text: Wrong { at, why }.shown(file),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn users_are_names_or_numbers_with_a_group_or_their_own() {
+        let ids = |uid, gid, groups: &[u32]| Ids {
+            uid: Some(uid),
+            gid: Some(gid),
+            groups: Some(groups.to_vec()),
+        };
+        let table = [
+            ("root:daemon", Ok(ids(0, 1, &[1]))),
+            ("root.daemon", Ok(ids(0, 1, &[1]))),
+            ("0.1", Ok(ids(0, 1, &[1]))),
+            ("4242:7", Ok(ids(4242, 7, &[7]))),
+            ("daemon", Ok(ids(1, 1, &[1]))),
+            ("1", Ok(ids(1, 1, &[1]))),
+            (
+                "4242",
+                Err("4242 is no user of the system, so :GROUP must follow"),
+            ),
+            ("nobody-here", Err("there is no user \"nobody-here\"")),
+            ("nobody.here", Err("there is no group \"here\"")),
+            ("root:none-such", Err("there is no group \"none-such\"")),
+        ];
+        for (user, expected) in table {
+            assert_eq!(ids_of(user), expected.map_err(Into::into), "{user}");
+        }
+    }
+}

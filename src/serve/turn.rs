@@ -1,0 +1,173 @@
+//! A turn of the loop: from what is ready to whoever deals with it, and what is due.
+
+use crate::model::event::Trouble;
+use crate::serve::listening::Way;
+use crate::serve::stopping::Stopping;
+use crate::serve::{REAPER, REST, SIGNALS, Server, VERDICTS};
+use crate::serve::{farewell, internal, pending, scrapes};
+use std::time::Instant;
+
+impl Server {
+    /// Serves until there is a reason to end.
+    pub(crate) fn run(mut self) {
+        // Children that are not ours may have ended before anyone heard of it.
+        self.sweep();
+        self.poll_listeners();
+        self.settle_scrapes(Instant::now());
+        // Idleness begins now.
+        self.is_over(Instant::now());
+        while !self.turn() {}
+        let left = self.children.count();
+        self.log.note(|| format!("stopped, children left: {left}"));
+        self.end();
+    }
+
+    /// One wake-up: signals first, then each ready listener, then whatever is due. Returns whether it was the last.
+    pub(super) fn turn(&mut self) -> bool {
+        let timeout = self
+            .due()
+            .map(|due| due.saturating_duration_since(Instant::now()));
+        let count = match self.poll.wait(timeout) {
+            Ok(count) => count,
+            // It would be a bug of ours; then nothing is ready, and the log says so.
+            Err(errno) => {
+                self.warn(
+                    Trouble::Other,
+                    None,
+                    format!("unable to wait for events: {errno}"),
+                );
+                0
+            }
+        };
+        if (0..count).any(|place| self.poll.ready(place) == Some(SIGNALS)) {
+            while let Some(request) = self.signals.next() {
+                if self.obey(request) {
+                    return true;
+                }
+            }
+        }
+        for place in 0..count {
+            match self.poll.ready(place).map(usize::try_from) {
+                Some(Ok(listener)) if self.listeners.places().contains(&listener) => {
+                    self.serve(listener)
+                }
+                _ => self.hear(self.poll.ready(place).unwrap_or(REAPER)),
+            }
+        }
+        let now = Instant::now();
+        if self.log.due().is_some_and(|due| due <= now) {
+            self.log.catch_up(now);
+        }
+        if self.generations.due().is_some_and(|due| due <= now) {
+            self.sweep();
+        }
+        if self.words.due().is_some_and(|due| due <= now) {
+            let text = self.words.restart_logger();
+            if let Some(pid) = self.words.logger() {
+                self.generations.born(pid);
+            }
+            self.warn(Trouble::Other, None, text);
+        }
+        self.farewells.catch_up(&self.poll, now);
+        self.end_visits(now);
+        self.bind_services_again(now);
+        self.end_pending(now);
+        self.settle_scrapes(now);
+        let status = self.status();
+        self.notices
+            .catch_up(now, || Some(status), &mut self.listeners);
+        self.upgrade.catch_up(now);
+        self.upgrade();
+        if self.is_over(now) {
+            return true;
+        }
+        self.poll_listeners();
+        false
+    }
+
+    /// When something is to be done without anyone asking.
+    fn due(&self) -> Option<Instant> {
+        let rests = self
+            .listeners
+            .all()
+            .filter_map(|listening| listening.rests_until);
+        let others = [
+            self.log.due(),
+            self.words.due(),
+            self.generations.due(),
+            self.notices.due(),
+            self.stopping.as_ref().and_then(Stopping::due),
+            self.idleness.due(&self.lifetime),
+            self.upgrade.due(),
+            self.farewells.due(),
+            self.internal.due(),
+            self.services_due(),
+            self.scrapes.due(),
+            self.pendings.due(),
+        ];
+        rests.chain(others.into_iter().flatten()).min()
+    }
+
+    /// Polls the listeners that are to be served now, and no others.
+    pub(super) fn poll_listeners(&mut self) {
+        let now = Instant::now();
+        let (is_full, is_full_to_come) = (self.is_full(), self.is_full_to_come());
+        if is_full && !self.was_full {
+            let count = self.children.count();
+            let text = || format!("the limit of --max-connections is reached, children: {count}");
+            self.log.note(text);
+        }
+        self.was_full = is_full;
+        for place in self.listeners.places() {
+            let has_many = self.has_many_visits(place);
+            let Some(listening) = self.listeners.get_mut(place) else {
+                continue;
+            };
+            let is_full = match listening.way {
+                Way::Accept => is_full_to_come,
+                Way::Datagram | Way::Lend => is_full,
+                Way::Answer => false,
+            };
+            let is_full = is_full || self.entrances.is_full(place) || has_many;
+            if let Err(errno) = listening.settle(&self.poll, place as u64, is_full, now) {
+                listening.rests_until = Some(now + REST);
+                self.warn(Trouble::Look, Some(place), errno.to_string());
+            }
+        }
+    }
+
+    pub(super) fn serve(&mut self, place: usize) {
+        let Some(listening) = self.listeners.get(place) else {
+            return;
+        };
+        if !listening.is_polled() || listening.program.is_some() || listening.is_left {
+            return;
+        }
+        let way = listening.way;
+        if let Some(until) = self.entrances.rests_until(place, Instant::now()) {
+            return self.rest_until(place, until);
+        }
+        match way {
+            Way::Accept => self.serve_connections(place),
+            Way::Datagram => self.serve_datagram(place),
+            Way::Answer => self.answer_datagrams(place),
+            Way::Lend => self.serve_lent(place),
+        }
+    }
+
+    /// Whoever is no listener has something to say.
+    fn hear(&mut self, token: u64) {
+        match token {
+            REAPER => self.hear_reaper(),
+            VERDICTS => self.hear_verdicts(),
+            pending::TOKENS..=pending::LAST_TOKEN => self.hear_header(token),
+            internal::TOKENS..=internal::LAST_TOKEN => self.go_on_with_visit(token),
+            internal::TOLD..=internal::LAST_TOLD => self.go_on_telling(token),
+            farewell::TOKENS..=farewell::LAST_TOKEN => self.farewells.go_on(&self.poll, token),
+            scrapes::ASKING..=scrapes::LAST_ASKING => self.hear_scrape(token),
+            scrapes::ANSWERED..=scrapes::LAST_ANSWERED => self.answer_scrape(token),
+            scrapes::LISTENERS..=scrapes::LAST_LISTENER => self.serve_scrapes(token),
+            _ => {}
+        }
+    }
+}

@@ -1,0 +1,185 @@
+//! The services of `--inetd-conf` while skd starts.
+
+use crate::launch::scrub::{Scrub, scrubbed};
+use crate::listen::{Listener, Listeners, Resumed};
+use crate::model::address::Style;
+use crate::model::error::Fatal;
+use crate::model::service::Run;
+use crate::report::log::Log;
+use crate::serve::entrance::{Hosted, Served};
+use crate::serve::inetd::{InetdConf, Parse, Prepared};
+use std::ffi::OsString;
+use std::rc::Rc;
+
+/// The file and what stands in it.
+pub(super) struct Services {
+    pub(super) conf: InetdConf,
+    prepared: Vec<Prepared>,
+    /// Of what each listener is.
+    owners: Vec<Owner>,
+}
+
+/// Of what a listener is.
+#[derive(Clone, Debug, Eq, PartialEq)]
+enum Owner {
+    /// Of the command line.
+    Line,
+    /// Of this service.
+    Service(usize),
+    /// Of a service of this name that the file has no more.
+    Gone(String),
+}
+
+impl Services {
+    /// Reads the file.
+    ///
+    /// # Errors
+    /// 100: it cannot be read, or something in it is wrong, each thing on a line of its own.
+    pub(super) fn open(
+        run: &Run,
+        parse: Parse,
+        environment: &[(OsString, OsString)],
+    ) -> Result<Option<Self>, Fatal> {
+        let environment = scrubbed(environment, Scrub::Child, false);
+        let Some(conf) = InetdConf::open(run, parse, environment)? else {
+            return Ok(None);
+        };
+        let prepared = conf.read();
+        let prepared = prepared.map_err(|wrong| Fatal::configuration(wrong.join("\n")))?;
+        Ok(Some(Self {
+            conf,
+            prepared,
+            owners: Vec::new(),
+        }))
+    }
+
+    /// The types of the sockets of which skd takes connections.
+    pub(super) fn styles(&self) -> impl Iterator<Item = Style> {
+        self.prepared.iter().filter_map(Prepared::accepted)
+    }
+
+    /// Whether there is anything to serve.
+    ///
+    /// # Errors
+    /// 100: the file has no service, and there is no other socket.
+    pub(super) fn expect_some(&self, others: usize) -> Result<(), Fatal> {
+        match self.prepared.is_empty() && others == 0 {
+            true => Err(Fatal::configuration(self.conf.without_services())),
+            false => Ok(()),
+        }
+    }
+
+    /// With `--check`: what can be known without binding.
+    ///
+    /// # Errors
+    /// 111, naming the place in the file.
+    pub(super) fn try_out(&self, inherited: &[Listener], log: &mut Log) -> Result<(), Fatal> {
+        for prepared in &self.prepared {
+            self.conf.make(prepared, inherited, true)?;
+        }
+        self.served(log).map(drop)
+    }
+
+    /// Binds what no inherited socket satisfies; those are the first ones of `listeners`.
+    ///
+    /// # Errors
+    /// 111, naming the place in the file.
+    pub(super) fn make(
+        &mut self,
+        inherited_count: usize,
+        listeners: &mut Listeners,
+    ) -> Result<(), Fatal> {
+        self.owners = vec![Owner::Line; listeners.all.len()];
+        for (owner, prepared) in self.prepared.iter().enumerate() {
+            let inherited = listeners.all.get(..inherited_count).unwrap_or_default();
+            let (satisfying, made) = self.conf.make(prepared, inherited, false)?;
+            for place in satisfying {
+                if let Some(it) = self.owners.get_mut(place) {
+                    *it = Owner::Service(owner);
+                }
+            }
+            self.owners
+                .extend(made.iter().map(|_| Owner::Service(owner)));
+            listeners.all.extend(made);
+        }
+        Ok(())
+    }
+
+    /// The same where all listeners are those of an skd before us; nothing is bound yet.
+    ///
+    /// # Errors
+    /// 111, naming the place in the file.
+    pub(super) fn recognise(
+        &mut self,
+        listeners: &[Listener],
+        resumed: &Resumed,
+        has_prog: bool,
+    ) -> Result<(), Fatal> {
+        let unknown = match has_prog {
+            true => Owner::Line,
+            false => Owner::Gone(String::new()),
+        };
+        self.owners = vec![unknown; listeners.len()];
+        if let Some(state) = resumed.state() {
+            for (owner, kept) in self.owners.iter_mut().zip(&state.listeners) {
+                if let Some(name) = &kept.service {
+                    let name = String::from_utf8_lossy(name);
+                    let mut all = self.prepared.iter();
+                    let service = all.position(|it| it.name() == name);
+                    *owner = service.map_or(Owner::Gone(name.into_owned()), Owner::Service);
+                }
+            }
+            return Ok(());
+        }
+        for (owner, prepared) in self.prepared.iter().enumerate() {
+            let (satisfying, _) = self.conf.make(prepared, listeners, true)?;
+            for place in satisfying {
+                if let Some(it) = self.owners.get_mut(place) {
+                    *it = Owner::Service(owner);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// What is served for each, skd being who it stays.
+    ///
+    /// # Errors
+    /// 111: skd may not become whom a line names.
+    fn served(&self, log: &mut Log) -> Result<Vec<Rc<Served>>, Fatal> {
+        let mut all = Vec::new();
+        for prepared in &self.prepared {
+            let (served, warning) = self.conf.served(prepared).map_err(Fatal::system)?;
+            all.push(served);
+            warning.into_iter().for_each(|text| log.warn(&text));
+        }
+        Ok(all)
+    }
+}
+
+/// Every listener with what is served there; `of_line` is that of the command line.
+///
+/// # Errors
+/// 100: nothing is, there being no PROG; 111 as above.
+pub(super) fn hosted(
+    listeners: Vec<Listener>,
+    of_line: Option<&Rc<Served>>,
+    services: Option<&Services>,
+    log: &mut Log,
+) -> Result<Vec<Hosted>, Fatal> {
+    let served = services.map(|it| it.served(log)).transpose()?;
+    let owner_of = |place| services?.owners.get(place);
+    let host = |(place, listener): (usize, Listener)| {
+        let served = match owner_of(place) {
+            Some(Owner::Service(owner)) => served.as_ref().and_then(|all| all.get(*owner)).cloned(),
+            Some(Owner::Gone(name)) => Some(Rc::new(Served::nothing(Some(name.clone())))),
+            Some(Owner::Line) | None => of_line.cloned(),
+        };
+        let served = served.ok_or_else(|| {
+            let label = &listener.label;
+            Fatal::usage(format!("PROG is missing, and no service is {label}"))
+        })?;
+        Ok(Hosted { listener, served })
+    };
+    listeners.into_iter().enumerate().map(host).collect()
+}

@@ -1,0 +1,72 @@
+//! What stands behind `wait` and `nowait`.
+
+use super::Conf;
+use crate::kit::net::{Client, tcp_from};
+use std::io::Read;
+use std::net::IpAddr;
+
+/// What the one from 127.0.0.N hears until the end.
+fn heard(conf: &Conf, last: u8) -> String {
+    let from = IpAddr::from([127, 0, 0, last]);
+    let mut heard = String::new();
+    // One that is closed at once may be reset.
+    let _ = tcp_from(from, conf.address()).read_to_string(&mut heard);
+    heard
+}
+
+#[test]
+fn after_as_many_starts_as_a_minute_may_have_the_next_wait() {
+    let conf = Conf::of("IP:7007 stream tcp nowait.2 root /bin/echo\n");
+    let mut skd = conf.start();
+    assert_eq!(conf.client().hears_all(), "\n");
+    assert_eq!(conf.client().hears_all(), "\n");
+    let line = skd.waits_for("resting");
+    let expected = format!(
+        "skd: warning: tcp:{} was started as often as it may be in a minute, resting until that is over",
+        conf.address()
+    );
+    assert_eq!(line, expected);
+    skd.waits_for_nth("info: end ", 2);
+    let _waits = conf.client();
+    // Told only after everything that was ready has been served.
+    assert_eq!(skd.status(), "0 accepted 2 denied 0 failed 0");
+    // Other limits are for those who wait.
+    conf.put("IP:7007 stream tcp nowait.3 root /bin/echo\n");
+    skd.signal(nix::sys::signal::Signal::SIGHUP);
+    skd.waits_for_nth("info: end ", 3);
+    skd.stop();
+}
+
+#[test]
+fn as_many_programs_run_as_may_at_once_and_the_next_wait() {
+    let conf = Conf::of("IP:7007 stream tcp nowait/2 root PROBE probe hold\n");
+    let mut skd = conf.start();
+    let mut clients: Vec<Client> = (0..2).map(|_| conf.client()).collect();
+    for client in &mut clients {
+        assert!(client.hears_line().starts_with("ready "));
+    }
+    let mut third = conf.client();
+    assert_eq!(skd.status(), "2 accepted 2 denied 0 failed 0");
+    assert_eq!(clients.remove(0).hears_all(), "bye\n");
+    assert!(third.hears_line().starts_with("ready "));
+    skd.stop();
+}
+
+#[test]
+fn one_source_is_closed_beyond_its_limits() {
+    let conf = Conf::of("IP:7007 stream tcp nowait/0/2 root /bin/echo\n");
+    let mut skd = conf.start();
+    let heard_by = |last| heard(&conf, last);
+    assert_eq!([1, 1, 1, 2].map(heard_by), ["\n", "\n", "", "\n"]);
+    let line = skd.waits_for("info: deny ");
+    assert!(line.ends_with(" 2 a minute of one source"), "{line}");
+    skd.stop();
+    let conf = Conf::of("IP:7007 stream tcp nowait/0/0/1 root PROBE probe hold\n");
+    let mut skd = conf.start();
+    let mut first = conf.client();
+    first.hears_line();
+    assert_eq!(heard(&conf, 1), "");
+    let line = skd.waits_for("info: deny ");
+    assert!(line.ends_with(" 1 at once of one source"), "{line}");
+    skd.stop();
+}
