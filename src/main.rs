@@ -25,6 +25,7 @@ use config::Asked;
 use daemon::background::Caller;
 use listen::{Adopted, Inherited};
 use model::error::Fatal;
+use model::name::Name;
 use model::service::LogFormat;
 use report::form::Form;
 use report::log::Log;
@@ -37,7 +38,9 @@ use sys::{clock, env, fd};
 
 fn main() -> ExitCode {
     let environment = env::all();
+    let called = std::env::args_os().next().unwrap_or_default();
     let mut form = Form {
+        name: Name::of(&called),
         format: LogFormat::Text,
         for_journal: is_journal(&environment),
         clock: clock::wall,
@@ -48,8 +51,9 @@ fn main() -> ExitCode {
         Err(fatal) => {
             // Nobody is left to tell if this fails.
             let _ = Stderr::starting().write(form.fatal(&fatal).as_bytes());
-            caller.tell(fatal.exit_code());
-            fatal.exit_code()
+            let code = form.name.exit_code(&fatal);
+            caller.tell(code);
+            code
         }
     };
     ExitCode::from(code)
@@ -61,7 +65,8 @@ fn run(
     form: &mut Form,
     caller: &mut Caller,
 ) -> Result<u8, Fatal> {
-    let run = match config::read(std::env::args_os().skip(1).collect()) {
+    let words = std::env::args_os().skip(1).collect();
+    let run = match config::names::read_as(form.name, words) {
         Ok(Asked::Text(text)) => return start::print(&text).map(|()| 0),
         Ok(Asked::Run(run)) => *run,
         Err((fatal, format)) => {

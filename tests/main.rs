@@ -29,6 +29,7 @@ mod making;
 mod manual;
 mod messages;
 mod metrics;
+mod names;
 mod notify;
 mod options;
 mod pidfile;

@@ -194,6 +194,7 @@ admit/quota.rs MINUTE | s 60 | starts in a minute";
 const LIMITS: &str = "\
 config/draft.rs BACKLOG | 4096 | Default: 4096.
 config/draft.rs MOST_CONNECTIONS | 1000000 | from 1 to 1000000.
+config/names/inetd.rs RATE | 256 | times in a minute, 256 if that is left out
 config/logspec.rs TAG_BYTES | 64 | has 1 to 64 bytes
 config/logspec.rs DEFAULT_FACILITY | 3 | Default: daemon.notice.
 config/logspec.rs DEFAULT_SEVERITY | 5 | Default: daemon.notice.

@@ -4,7 +4,7 @@ use crate::config::cli::{ADOPT_STDIN, PROG};
 use crate::config::{addr, admission, number, passing, process, sockets, sockopt};
 use crate::model::address::Family;
 use crate::model::error::Fatal;
-use crate::model::service::{Adopt, Level, Lifetime, Making, Proto, Run, Service};
+use crate::model::service::{Adopt, Level, Lifetime, Making, Proto, Replaces, Run, Service};
 use clap::ArgMatches;
 use std::ffi::{OsStr, OsString};
 use std::num::NonZeroU32;
@@ -151,6 +151,8 @@ fn making(typed: &ArgMatches, family: Family) -> Result<Making, Fatal> {
     Ok(Making {
         family,
         backlog,
+        listens: true,
+        replaces: Replaces::default(),
         mode,
         owner,
         sockets: sockopt::options(typed)?,

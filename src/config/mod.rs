@@ -9,6 +9,7 @@ pub(crate) mod inetd;
 mod inquiry;
 mod lists;
 mod logspec;
+pub(crate) mod names;
 mod number;
 mod options;
 mod passing;

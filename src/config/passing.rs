@@ -74,5 +74,9 @@ pub(super) fn pass(typed: &ArgMatches) -> Result<Pass, Fatal> {
             )));
         }
     };
-    Ok(Pass { stdio, listen_fds })
+    Ok(Pass {
+        stdio,
+        listen_fds,
+        ..Pass::default()
+    })
 }

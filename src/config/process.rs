@@ -4,6 +4,7 @@ use crate::config::draft::{given, value, values};
 use crate::config::{addr, logspec, number};
 use crate::model::daemon::{Daemon, Identity, Privileges};
 use crate::model::error::Fatal;
+use crate::model::inetd::ServiceFile;
 use crate::model::service::{LogFormat, MOST_DESCRIPTORS};
 use crate::model::text::Quoted;
 use clap::ArgMatches;
@@ -11,10 +12,13 @@ use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 
 /// The file of `--inetd-conf`.
-pub(super) fn inetd_conf(typed: &ArgMatches) -> Result<Option<OsString>, Fatal> {
+pub(super) fn inetd_conf(typed: &ArgMatches) -> Result<Option<ServiceFile>, Fatal> {
     match value(typed, "inetd-conf") {
         Some(word) if word.is_empty() => Err(Fatal::usage("--inetd-conf: a path is missing")),
-        word => Ok(word.map(OsStr::to_owned)),
+        word => Ok(word.map(|path| ServiceFile {
+            path: path.to_owned(),
+            ..Default::default()
+        })),
     }
 }
 

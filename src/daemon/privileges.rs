@@ -1,6 +1,6 @@
 //! From whom to become, by name, to having become it.
 
-use crate::model::daemon::{Identity, Privileges, UserSpec};
+use crate::model::daemon::{Id, Identity, Privileges, UserSpec};
 use crate::model::error::{Fatal, Kind};
 use crate::model::number;
 use crate::model::text::Quoted;
@@ -35,7 +35,9 @@ impl PrivilegeDrop {
                 let root = var(environment, "ROOT").filter(|root| !root.is_empty());
                 root.map(OsStr::to_owned)
             }
-            Identity::Unchanged | Identity::Named { .. } => privileges.chroot.clone(),
+            Identity::Unchanged | Identity::Named { .. } | Identity::Numbers { .. } => {
+                privileges.chroot.clone()
+            }
         };
         let ids = match &privileges.identity {
             // They were given up by the skd before us; here their names may not be known.
@@ -43,6 +45,7 @@ impl PrivilegeDrop {
             Identity::Unchanged => Ids::default(),
             Identity::Named { user, groups } => named(user.as_ref(), groups.as_deref())?,
             Identity::Environment => from_environment(environment)?,
+            Identity::Numbers { uid, gid } => numbers(environment, *uid, *gid)?,
         };
         let path = |path: &Option<OsString>| {
             path.as_ref()
@@ -113,19 +116,37 @@ fn var<'a>(environment: &'a [(OsString, OsString)], name: &str) -> Option<&'a Os
         .map(|(_, value)| value.as_os_str())
 }
 
+/// Numbers, and no group besides.
+fn numbers(
+    environment: &[(OsString, OsString)],
+    uid: Option<Id>,
+    gid: Option<Id>,
+) -> Result<Ids, Fatal> {
+    let id = |id: Id| match id {
+        Id::Number(number) => Ok(number),
+        Id::Variable(name) => id_in(environment, name, "-U"),
+    };
+    let (uid, gid) = (uid.map(id).transpose()?, gid.map(id).transpose()?);
+    Ok(Ids {
+        uid,
+        gid,
+        groups: Some(gid.into_iter().collect()),
+    })
+}
+
+/// The id that a variable holds, as an option needs it.
+fn id_in(environment: &[(OsString, OsString)], name: &str, option: &str) -> Result<u32, Fatal> {
+    let Some(text) = var(environment, name) else {
+        let text = format!("{name} is not set, as {option} needs it");
+        return Err(Fatal::configuration(text));
+    };
+    let id = text.to_str().and_then(number::id);
+    id.ok_or_else(|| Fatal::configuration(format!("{name} is {}, no id", Quoted(text.as_bytes()))))
+}
+
 /// UID and GID, both required; groups are GIDLIST or just GID.
 fn from_environment(environment: &[(OsString, OsString)]) -> Result<Ids, Fatal> {
-    let id = |name: &str| {
-        let Some(text) = var(environment, name) else {
-            return Err(Fatal::configuration(format!(
-                "{name} is not set, as --env-ids needs it"
-            )));
-        };
-        let id = text.to_str().and_then(number::id);
-        id.ok_or_else(|| {
-            Fatal::configuration(format!("{name} is {}, no id", Quoted(text.as_bytes())))
-        })
-    };
+    let id = |name: &str| id_in(environment, name, "--env-ids");
     let (uid, gid) = (id("UID")?, id("GID")?);
     // s6-envuidgid sets it to nothing for a user who is in no further group.
     let list = var(environment, "GIDLIST").filter(|list| !list.is_empty());
@@ -158,7 +179,7 @@ fn from_environment(environment: &[(OsString, OsString)]) -> Result<Ids, Fatal> 
 fn named(user: Option<&UserSpec>, groups: Option<&[String]>) -> Result<Ids, Fatal> {
     let of_option = |option: &'static str| {
         move |fatal: Fatal| match fatal.kind {
-            Kind::System => fatal,
+            Kind::System | Kind::Program { .. } => fatal,
             Kind::Usage | Kind::Configuration => Fatal::usage(format!("{option}: {}", fatal.text)),
         }
     };

@@ -1,7 +1,7 @@
 //! PROG: found once, while starting, and kept ready to run.
 
 use crate::launch::plan;
-use crate::model::error::Fatal;
+use crate::model::error::{Fatal, Kind};
 use crate::model::number;
 use crate::model::text::{Quoted, foreign, harmless};
 use crate::sys::errno::Errno;
@@ -111,5 +111,10 @@ fn unable_to_run(prog: &OsStr, reason: Errno) -> Fatal {
         _ => String::new(),
     };
     let deed = format!("run {}", Quoted(prog.as_bytes()));
-    Fatal::unable(deed, format!("{reason}{hint}"))
+    Fatal {
+        kind: Kind::Program {
+            is_there: !reason.says_nothing_is_there(),
+        },
+        ..Fatal::unable(deed, format!("{reason}{hint}"))
+    }
 }

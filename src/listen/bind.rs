@@ -331,7 +331,7 @@ fn inet(
         open::share_port(&options.sockets, &made)?;
     }
     if style != Style::Datagram {
-        socket::listen(&made, options.backlog)?;
+        options.listen(&made)?;
     }
     Ok(adopt::listener(made, style)?)
 }
@@ -343,7 +343,7 @@ fn unix(options: &BindOptions, style: Style, name: UnixName) -> Result<Listener,
     open::set_buffers(options.sockets.buffers, &made).map_err(|errno| unable(&errno))?;
     let listen = || match style {
         Style::Datagram | Style::Readable => Ok(()),
-        Style::Stream | Style::SeqPacket => socket::listen(&made, options.backlog),
+        Style::Stream | Style::SeqPacket => options.listen(&made),
     };
     let file = match &place {
         Place::Unix(Some(UnixName::Path(path))) => {
@@ -378,6 +378,6 @@ fn open_vsock() -> Result<OwnedFd, Errno> {
 fn vsock(options: &BindOptions, cid: u32, port: u32) -> Result<Listener, Errno> {
     let made = open_vsock()?;
     socket::bind(&made, &SockAddr::vsock(cid, port))?;
-    socket::listen(&made, options.backlog)?;
+    options.listen(&made)?;
     adopt::listener(made, Style::Stream)
 }

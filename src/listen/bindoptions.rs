@@ -6,9 +6,10 @@ use crate::model::address::Style;
 use crate::model::daemon::UserSpec;
 use crate::model::error::Fatal;
 use crate::model::number;
-use crate::model::service::Making;
+use crate::model::service::{Making, Replaces};
 use crate::model::sockopt::{KeepAlive, SocketOptions};
 use crate::model::text::Quoted;
+use crate::sys::errno::Errno;
 use crate::sys::{names, socket};
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
@@ -18,7 +19,8 @@ const METRICS_BACKLOG: i32 = 64;
 
 /// How sockets are made: what all of them have in common.
 pub(crate) struct BindOptions {
-    pub(super) backlog: i32,
+    /// `None`: stream sockets are bound and no more.
+    pub(super) backlog: Option<i32>,
     pub(super) access: Access,
     pub(super) sockets: SocketOptions,
     keepalive: Option<KeepAlive>,
@@ -32,10 +34,11 @@ impl BindOptions {
     pub(crate) fn of(making: &Making, keepalive: Option<KeepAlive>) -> Result<Self, Fatal> {
         let owner = making.owner.as_ref().map(owner_ids).transpose()?;
         Ok(Self {
-            backlog: making.backlog,
+            backlog: making.listens.then_some(making.backlog),
             access: Access {
                 mode: making.mode,
                 owner,
+                replaces: making.replaces,
             },
             sockets: making.sockets.clone(),
             keepalive,
@@ -49,10 +52,11 @@ impl BindOptions {
         keepalive: Option<KeepAlive>,
     ) -> Self {
         Self {
-            backlog,
+            backlog: Some(backlog),
             access: Access {
                 mode: Some(0o666),
                 owner: None,
+                replaces: Replaces::DeadSockets,
             },
             sockets,
             keepalive,
@@ -62,11 +66,17 @@ impl BindOptions {
     /// Who may use unix socket files, and nothing else that concerns services.
     pub(crate) fn plain(&self) -> Self {
         Self {
-            backlog: METRICS_BACKLOG,
+            backlog: Some(METRICS_BACKLOG),
             access: self.access,
             sockets: SocketOptions::default(),
             keepalive: None,
         }
+    }
+
+    /// listen(2), if that is asked for.
+    pub(super) fn listen(&self, socket: &OwnedFd) -> Result<(), Errno> {
+        self.backlog
+            .map_or(Ok(()), |backlog| socket::listen(socket, backlog))
     }
 
     /// An internet socket with all that is asked for but for SO_REUSEPORT.

@@ -2,6 +2,7 @@
 
 use crate::listen::Listener;
 use crate::model::address::{Place, Style, UnixName};
+use crate::model::service::Replaces;
 use crate::model::state::Held;
 use crate::sys::errno::Errno;
 use crate::sys::handover::Keeper;
@@ -86,6 +87,7 @@ impl Drop for SocketFile {
 pub(crate) struct Access {
     pub(crate) mode: Option<u32>,
     pub(crate) owner: Option<(u32, Option<u32>)>,
+    pub(crate) replaces: Replaces,
 }
 
 /// How often a path is tried that others keep changing under us.
@@ -136,7 +138,8 @@ pub(crate) fn look(path: &[u8]) -> Result<(), Refusal> {
     }
 }
 
-/// bind(2) to a path, and `listen`: a dead socket file in the way is replaced, a live one and anything else are left alone. Mode and
+/// bind(2) to a path, and `listen`: a dead socket file in the way is replaced, a live one and anything else are left
+/// alone, unless `access` says otherwise. Mode and
 /// owner are in force when it returns, and nobody could connect before.
 ///
 /// # Errors
@@ -174,7 +177,12 @@ fn bound(
         match entry.look()? {
             Found::Nothing => {}
             Found::Foreign => return Err(Refusal::Foreign),
-            Found::Socket(_) if is_live(style, &address)? => break,
+            Found::Socket(_) if access.replaces == Replaces::Nothing => break,
+            Found::Socket(_)
+                if access.replaces == Replaces::DeadSockets && is_live(style, &address)? =>
+            {
+                break;
+            }
             Found::Socket(dead) => {
                 entry.remove_dead(&dead)?;
             }

@@ -117,6 +117,16 @@ pub(crate) enum Identity {
         user: Option<UserSpec>,
         groups: Option<Vec<String>>,
     },
+    /// These alone, without any supplementary group; `None` leaves one as it is.
+    Numbers { uid: Option<Id>, gid: Option<Id> },
+}
+
+/// A uid or gid.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Id {
+    Number(u32),
+    /// What this variable of the environment says.
+    Variable(&'static str),
 }
 
 /// `USER[:GROUP]`, each a name or a number.

@@ -18,6 +18,8 @@ pub(crate) enum Kind {
     Configuration,
     /// The system refused, and may not the next time: exit code 111.
     System,
+    /// PROG cannot be executed: exit code 111.
+    Program { is_there: bool },
 }
 
 impl Fatal {
@@ -57,7 +59,7 @@ impl Fatal {
     pub(crate) fn exit_code(&self) -> u8 {
         match self.kind {
             Kind::Usage | Kind::Configuration => 100,
-            Kind::System => 111,
+            Kind::System | Kind::Program { .. } => 111,
         }
     }
 }

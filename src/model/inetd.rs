@@ -6,6 +6,20 @@ use crate::model::text::harmless;
 use std::ffi::OsString;
 use std::num::NonZeroU32;
 
+/// A file to be read, and what holds for all of it.
+#[derive(Debug, Default, Eq, PartialEq)]
+pub(crate) struct ServiceFile {
+    pub(crate) path: OsString,
+    /// For services that name no such limit.
+    pub(crate) starts_per_minute: Option<NonZeroU32>,
+    /// Programs get nothing of skd's own environment but PATH.
+    pub(crate) launders: bool,
+    /// hosts_access(5) is expected to be heeded, which skd cannot.
+    pub(crate) heeds_wrappers: bool,
+    /// Where services listen that name no host, up to the first line that says so.
+    pub(crate) host: Option<Box<str>>,
+}
+
 /// Where something stands in the file: line and column, both from 1; columns are characters.
 #[derive(Clone, Copy, Debug, Default, Eq, Ord, PartialEq, PartialOrd)]
 pub(crate) struct At {

@@ -8,6 +8,7 @@ pub(crate) mod error;
 pub(crate) mod event;
 pub(crate) mod inetd;
 pub(crate) mod manager;
+pub(crate) mod name;
 pub(crate) mod network;
 pub(crate) mod number;
 pub(crate) mod peer;

@@ -3,6 +3,7 @@
 use crate::model::address::{Family, Named, Style, UnixName};
 use crate::model::admission::{Admission, Inquiry};
 use crate::model::daemon::{Daemon, UserSpec};
+use crate::model::inetd::ServiceFile;
 use crate::model::sockopt::{KeepAlive, SocketOptions};
 use crate::model::text::Quoted;
 use std::ffi::{OsStr, OsString};
@@ -27,15 +28,21 @@ pub(crate) enum Mode {
 pub(crate) struct Pass {
     /// On descriptors 0 and 1.
     pub(crate) stdio: bool,
+    /// On descriptor 0 alone.
+    pub(crate) stdin: bool,
     /// From descriptor 3 on, as sd_listen_fds(3) has it.
     pub(crate) listen_fds: bool,
+    /// In blocking mode.
+    pub(crate) blocks: bool,
 }
 
 impl Default for Pass {
     fn default() -> Self {
         Self {
             stdio: true,
+            stdin: false,
             listen_fds: false,
+            blocks: true,
         }
     }
 }
@@ -84,12 +91,25 @@ pub(crate) struct Proto {
     pub(crate) tcp6: bool,
 }
 
+/// What may be taken away that lies at the path of a unix socket.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub(crate) enum Replaces {
+    #[default]
+    DeadSockets,
+    /// Those that somebody listens on, too.
+    Sockets,
+    Nothing,
+}
+
 /// How the named sockets are made.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(crate) struct Making {
     pub(crate) family: Family,
     /// For listen(2), which caps it at net.core.somaxconn.
     pub(crate) backlog: i32,
+    /// False for stream sockets that are bound and no more.
+    pub(crate) listens: bool,
+    pub(crate) replaces: Replaces,
     /// Permission bits of unix socket files; without it the umask decides.
     pub(crate) mode: Option<u32>,
     /// Owner of unix socket files, by name or number, not yet looked up.
@@ -126,7 +146,7 @@ pub(crate) struct Run {
     pub(crate) service: Service,
     pub(crate) named: Vec<Named>,
     /// `--inetd-conf`: a file of further services.
-    pub(crate) inetd_conf: Option<OsString>,
+    pub(crate) inetd_conf: Option<ServiceFile>,
     /// Where the metrics are told.
     pub(crate) metrics: Option<Named>,
     pub(crate) making: Making,

@@ -2,6 +2,7 @@
 
 use crate::model::error::{Fatal, Kind};
 use crate::model::event::Event;
+use crate::model::name::Name;
 use crate::model::service::LogFormat;
 use crate::report::line::Class;
 use crate::report::{json, line};
@@ -10,6 +11,8 @@ use std::time::Duration;
 /// How lines are written.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Form {
+    /// What skd is called as.
+    pub(crate) name: Name,
     pub(crate) format: LogFormat,
     /// The reader is a journal that takes priorities, sd-daemon(3).
     pub(crate) for_journal: bool,
@@ -21,7 +24,7 @@ impl Form {
     /// A whole line with its newline; `event` is what `text` tells of, if it is one.
     pub(super) fn line(&self, class: Class, text: &str, event: Option<&Event<'_>>) -> String {
         match self.format {
-            LogFormat::Text => line::whole(class, text, self.for_journal),
+            LogFormat::Text => line::whole(self.name.shown(), class, text, self.for_journal),
             LogFormat::Json => json::whole(class, text, event, self.for_journal, (self.clock)()),
         }
     }
@@ -30,11 +33,11 @@ impl Form {
     pub(crate) fn fatal(&self, fatal: &Fatal) -> String {
         match fatal.kind {
             Kind::Usage => {
-                let text = format!("{}; try \"skd --help\"", fatal.text);
+                let text = format!("{}; {}", fatal.text, self.name.hint());
                 self.line(Class::Usage, &text, None)
             }
             // A file may be wrong in several places, a line each.
-            Kind::Configuration | Kind::System => {
+            Kind::Configuration | Kind::System | Kind::Program { .. } => {
                 let lines = fatal.text.lines();
                 lines
                     .map(|text| self.line(Class::Fatal, text, None))
@@ -60,6 +63,7 @@ mod tests {
 
     fn form(format: LogFormat, for_journal: bool) -> Form {
         Form {
+            name: Name::Skd,
             format,
             for_journal,
             clock,

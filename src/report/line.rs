@@ -39,10 +39,10 @@ impl Class {
 /// The longest line, its newline included: PIPE_BUF of pipe(7), so that a pipe takes it whole or not at all.
 pub(super) const LINE_BYTES: usize = 4096;
 
-/// A whole line: `skd: CLASS: TEXT`, behind `<N>` for a journal.
-pub(super) fn whole(class: Class, text: &str, for_journal: bool) -> String {
+/// A whole line: `NAME: CLASS: TEXT`, behind `<N>` for a journal.
+pub(super) fn whole(name: &str, class: Class, text: &str, for_journal: bool) -> String {
     let mut line = format!(
-        "{}skd: {}: {}",
+        "{}{name}: {}: {}",
         class.priority(for_journal),
         class.name(),
         harmless(text.as_bytes())
@@ -216,14 +216,17 @@ mod tests {
     #[test]
     fn lines_are_one_line_whatever_is_in_them() {
         assert_eq!(
-            whole(Class::Info, "a\nb\x1b[2J", false),
+            whole("skd", Class::Info, "a\nb\x1b[2J", false),
             "skd: info: a?b?[2J\n"
         );
-        assert_eq!(whole(Class::Warning, "x", true), "<4>skd: warning: x\n");
-        assert_eq!(whole(Class::Usage, "x", true), "<3>skd: usage: x\n");
-        assert_eq!(whole(Class::Fatal, "x", true), "<3>skd: fatal: x\n");
-        assert_eq!(whole(Class::Info, "x", true), "<6>skd: info: x\n");
-        let long = whole(Class::Info, &"\u{e9}".repeat(5000), false);
+        assert_eq!(
+            whole("skd", Class::Warning, "x", true),
+            "<4>skd: warning: x\n"
+        );
+        assert_eq!(whole("skd", Class::Usage, "x", true), "<3>skd: usage: x\n");
+        assert_eq!(whole("skd", Class::Fatal, "x", true), "<3>skd: fatal: x\n");
+        assert_eq!(whole("skd", Class::Info, "x", true), "<6>skd: info: x\n");
+        let long = whole("skd", Class::Info, &"\u{e9}".repeat(5000), false);
         assert!(long.len() <= 4096 && long.ends_with("\u{e9}\n"));
     }
 }

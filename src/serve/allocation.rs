@@ -55,6 +55,7 @@ fn server(socket: OwnedFd, place: Place) -> Server {
         proto: Proto::default(),
     };
     let form = Form {
+        name: crate::model::name::Name::Skd,
         format: LogFormat::Text,
         for_journal: false,
         clock: crate::sys::clock::wall,

@@ -11,7 +11,7 @@ use std::ffi::OsString;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::ffi::OsStrExt;
 
-/// The pid stays: the listeners are put where `pass` says, blocking, signals are as a child has them, and PROG takes
+/// The pid stays: the listeners are put where `pass` says, blocking or not as it says, signals are as a child has them, and PROG takes
 /// skd's place. On 0 and 1 there is room for one listener alone, the first.
 ///
 /// # Errors
@@ -33,11 +33,13 @@ pub(crate) fn become_prog(
     }
     let prepare = || -> Result<(), Errno> {
         for listener in listeners {
-            fd::set_nonblocking(listener, false)?;
+            fd::set_nonblocking(listener, !pass.blocks)?;
         }
-        if let (true, Some(listener)) = (pass.stdio, listeners.first()) {
+        if let Some(listener) = listeners.first().filter(|_| pass.stdio || pass.stdin) {
             fd::replace_standard(0, listener.as_fd())?;
-            fd::replace_standard(1, listener.as_fd())?;
+            if pass.stdio {
+                fd::replace_standard(1, listener.as_fd())?;
+            }
         }
         signal::reset_all()
     };

@@ -4,6 +4,7 @@ use crate::launch::scrub::{Scrub, scrubbed};
 use crate::listen::{Listener, Listeners, Resumed};
 use crate::model::address::Style;
 use crate::model::error::Fatal;
+use crate::model::inetd::ServiceFile;
 use crate::model::service::Run;
 use crate::report::log::Log;
 use crate::serve::entrance::{Hosted, Served};
@@ -40,7 +41,13 @@ impl Services {
         parse: Parse,
         environment: &[(OsString, OsString)],
     ) -> Result<Option<Self>, Fatal> {
-        let environment = scrubbed(environment, Scrub::Child, false);
+        let mut environment = scrubbed(environment, Scrub::Child, false);
+        if let Some(file) = &run.inetd_conf {
+            heed_wrappers(file)?;
+            if file.launders {
+                environment.retain(|(name, _)| name == "PATH");
+            }
+        }
         let Some(conf) = InetdConf::open(run, parse, environment)? else {
             return Ok(None);
         };
@@ -182,4 +189,29 @@ pub(super) fn hosted(
         Ok(Hosted { listener, served })
     };
     listeners.into_iter().enumerate().map(host).collect()
+}
+
+/// Where rules for TCP wrappers are.
+const WRAPPERS: [&str; 2] = ["/etc/hosts.allow", "/etc/hosts.deny"];
+
+/// Nobody is to come in whom rules keep out that skd does not read.
+///
+/// # Errors
+/// 100: there are such rules, and they are expected to be heeded.
+fn heed_wrappers(file: &ServiceFile) -> Result<(), Fatal> {
+    let is_rule = |line: &&str| !line.trim().is_empty() && !line.starts_with('#');
+    let has_rules = |path: &&str| {
+        let text = std::fs::read(path).unwrap_or_default();
+        let text = String::from_utf8_lossy(&text).into_owned();
+        text.lines().any(|line| is_rule(&line))
+    };
+    match WRAPPERS
+        .iter()
+        .find(|path| file.heeds_wrappers && has_rules(path))
+    {
+        None => Ok(()),
+        Some(path) => Err(Fatal::configuration(format!(
+            "-l: {path} has rules, which skd does not read; skd --inetd-conf with --rules has its own"
+        ))),
+    }
 }

@@ -25,6 +25,16 @@ pub(super) struct Defaults {
     hosts: Option<Hosts>,
 }
 
+impl Defaults {
+    /// As if such a line were the first.
+    pub(super) fn of(host: Option<&str>) -> Self {
+        let hosts = host.and_then(|host| hosts_of(host.as_bytes()).ok());
+        Self {
+            hosts: hosts.flatten(),
+        }
+    }
+}
+
 /// Hosts and how they are written.
 #[derive(Clone, Debug)]
 struct Hosts {

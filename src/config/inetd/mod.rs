@@ -11,13 +11,14 @@ use std::collections::HashMap;
 const MOST_SERVICES: usize = 10_000;
 
 /// All services of a file and all that is wrong with it. Names of services, hosts, users and groups are not looked up.
-pub(crate) fn parse(text: &[u8]) -> Services {
+/// `host` is where services listen that name none, up to the first line that says so.
+pub(crate) fn parse(text: &[u8], host: Option<&str>) -> Services {
     let (lines, wrong) = words::lines(text);
     let mut services = Services {
         all: Vec::new(),
         wrong,
     };
-    let mut defaults = Defaults::default();
+    let mut defaults = Defaults::of(host);
     for line in &lines {
         match fields::service(line, &mut defaults) {
             Ok(Some(service)) => services.all.push(service),
@@ -61,7 +62,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn wrongs(text: &str) -> Vec<String> {
-        let wrong = parse(text.as_bytes()).wrong;
+        let wrong = parse(text.as_bytes(), None).wrong;
         wrong.iter().map(|it| it.shown(b"f")).collect()
     }
 
@@ -83,7 +84,7 @@ mod tests {
         #[test]
         fn whatever_is_read_every_place_is_in_the_file(text in "([ -~\u{e9}\t\n]|stream|tcp|nowait|root|:|\n){0,200}") {
             let lines: Vec<&str> = text.split('\n').collect();
-            for wrong in parse(text.as_bytes()).wrong {
+            for wrong in parse(text.as_bytes(), None).wrong {
                 let line = lines[wrong.at.line - 1];
                 prop_assert!((1..=line.chars().count() + 1).contains(&wrong.at.column), "{wrong:?}");
             }
@@ -91,7 +92,7 @@ mod tests {
 
         #[test]
         fn any_bytes_are_read(text in prop::collection::vec(any::<u8>(), 0..300)) {
-            parse(&text);
+            parse(&text, None);
         }
     }
 }

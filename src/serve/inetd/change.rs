@@ -45,10 +45,14 @@ impl Server {
     /// Exchanges all services.
     pub(in crate::serve) fn change_services(&mut self, all: Vec<Ready>) {
         let mut names = HashMap::new();
-        for (prepared, served, warning) in &all {
+        let limits = |prepared: &Prepared| self.inetd.as_ref().map(|it| it.limits(prepared));
+        let limits: Vec<_> = all
+            .iter()
+            .map(|(it, ..)| limits(it).unwrap_or_default())
+            .collect();
+        for ((prepared, served, warning), limits) in all.iter().zip(limits) {
             names.insert(prepared.service.name.as_str(), (prepared, served));
-            self.entrances
-                .inherit_quota(served, prepared.service.limits);
+            self.entrances.inherit_quota(served, limits);
             if let Some(text) = warning {
                 self.warn(Trouble::Other, None, text.clone());
             }

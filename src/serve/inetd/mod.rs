@@ -8,7 +8,7 @@ use crate::launch::prog::Prog;
 use crate::listen::{BindOptions, Listener, Wanted};
 use crate::model::address::Style;
 use crate::model::error::Fatal;
-use crate::model::inetd::{Server, Services, Wrong};
+use crate::model::inetd::{Limits, Server, Services, Wrong};
 use crate::model::service::{Mode, Pass, Proto, Run, Service};
 use crate::model::sockopt::{KeepAlive, SocketOptions};
 use crate::model::text::Quoted;
@@ -20,6 +20,7 @@ use change::Unbound;
 pub(crate) use prepare::Prepared;
 use std::cell::RefCell;
 use std::ffi::{CString, OsStr, OsString};
+use std::num::NonZeroU32;
 use std::os::unix::ffi::OsStrExt;
 use std::rc::Rc;
 use std::time::Instant;
@@ -28,7 +29,7 @@ use std::time::Instant;
 const FILE_BYTES: usize = 1 << 20;
 
 /// What becomes of the text of a file.
-pub(crate) type Parse = fn(&[u8]) -> Services;
+pub(crate) type Parse = fn(&[u8], Option<&str>) -> Services;
 
 /// A service, what is served for it, and a warning if its program is missing.
 type Ready = (Prepared, Rc<Served>, Option<String>);
@@ -41,6 +42,8 @@ struct Common {
     nodelay: bool,
     proto: Proto,
     environment: Vec<(OsString, OsString)>,
+    starts_per_minute: Option<NonZeroU32>,
+    host: Option<Box<str>>,
 }
 
 /// The file, and how its services are made.
@@ -64,10 +67,10 @@ impl InetdConf {
         parse: Parse,
         environment: Vec<(OsString, OsString)>,
     ) -> Result<Option<Self>, Fatal> {
-        let Some(path) = &run.inetd_conf else {
+        let Some(file) = &run.inetd_conf else {
             return Ok(None);
         };
-        let name = path.as_bytes().to_vec();
+        let name = file.path.as_bytes().to_vec();
         let entry = Entry::open(&name);
         let unreadable = |errno| Fatal::configuration(unreadable(&name, errno));
         Ok(Some(Self {
@@ -82,6 +85,8 @@ impl InetdConf {
                 nodelay: run.service.nodelay,
                 proto: run.service.proto.clone(),
                 environment,
+                starts_per_minute: file.starts_per_minute,
+                host: file.host.clone(),
             },
         }))
     }
@@ -105,7 +110,7 @@ impl InetdConf {
             let name = Quoted(&self.name);
             return Err(vec![format!("{name} is longer than {FILE_BYTES} bytes")]);
         }
-        let all = prepare::prepare((self.parse)(&text));
+        let all = prepare::prepare((self.parse)(&text, self.common.host.as_deref()));
         let shown = |wrong: Wrong| wrong.shown(&self.name);
         all.map_err(|wrong| wrong.into_iter().map(shown).collect())
     }
@@ -211,10 +216,19 @@ impl InetdConf {
             inetd: Some(Inetd {
                 name: service.name.clone(),
                 ids,
-                quota: RefCell::new(Quota::new(service.limits, Instant::now())),
+                quota: RefCell::new(Quota::new(self.limits(prepared), Instant::now())),
             }),
         };
         Ok((Rc::new(served), warning))
+    }
+
+    fn limits(&self, prepared: &Prepared) -> Limits {
+        let limits = prepared.service.limits;
+        let starts_per_minute = limits.starts_per_minute.or(self.common.starts_per_minute);
+        Limits {
+            starts_per_minute,
+            ..limits
+        }
     }
 
     /// The same for all of them, or everything that is wrong.

@@ -8,7 +8,7 @@ use crate::model::inetd::{At, InetdService, Services, Wrong};
 use crate::model::number;
 use crate::model::text::Quoted;
 use crate::sys::identity::Ids;
-use crate::sys::{names, socket};
+use crate::sys::{identity, names, socket};
 use std::collections::HashMap;
 use std::net::{Ipv4Addr, Ipv6Addr};
 
@@ -83,7 +83,14 @@ fn ids_of(user: &str) -> Result<Ids, String> {
             group: None,
         },
     };
-    privileges::ids_of(&spec).map_err(|fatal| fatal.text)
+    let mut ids = privileges::ids_of(&spec).map_err(|fatal| fatal.text)?;
+    if let (Some(uid @ 1..), Some(gid), Some(_)) = (ids.uid, ids.gid, &spec.group)
+        && let Some((name, _)) = identity::user_of_uid(uid)
+    {
+        // Root has that group alone; others keep their supplementary ones, as inetd(8) has it.
+        ids.groups = identity::groups_of(&name, gid).ok().or(ids.groups);
+    }
+    Ok(ids)
 }
 
 /// Makes numbers of the names of ports, and a host for each family where one socket is not to serve both.

@@ -8,7 +8,7 @@ use std::num::NonZeroU32;
 
 /// The one service of a text, or the first thing that is wrong.
 fn read(text: &str) -> Result<InetdService, String> {
-    let mut services = parse(text.as_bytes());
+    let mut services = parse(text.as_bytes(), None);
     match services.wrong.first() {
         Some(wrong) => Err(wrong.shown(b"f")),
         None => Ok(services.all.remove(0)),
@@ -112,7 +112,7 @@ localhost:
 /run/x stream unix nowait root cat
 *:
 5 stream tcp nowait root cat";
-    let services = parse(text.as_bytes());
+    let services = parse(text.as_bytes(), None);
     assert_eq!(services.wrong, []);
     let hosts = |service: &InetdService| {
         let host = |named: &Named| match named {
