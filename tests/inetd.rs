@@ -2,6 +2,7 @@
 
 mod internal;
 mod limits;
+mod peers;
 mod reread;
 mod whom;
 

@@ -28,6 +28,11 @@ pub(crate) fn program(name: &str) -> bool {
     )
 }
 
+/// Whether there is a file that tests/run has put there.
+pub(crate) fn file(what: &str, path: &str) -> bool {
+    have(what, Path::new(path).exists())
+}
+
 /// Whether there is an IPv6 loopback address.
 pub(crate) fn ipv6() -> bool {
     have("IPv6", std::net::TcpListener::bind("[::1]:0").is_ok())

@@ -58,6 +58,13 @@ fn main() {
         // Has a listener on the descriptor named; accepts once, sends its report, and ends.
         "accept-report" => drop(accept(&words[1]).write_all(report().as_bytes())),
         // The same, with its pid for a report.
+        // Accepts once, and sends back what it hears until the end.
+        "accept-echo" => {
+            let mut conn = accept(&words[1]);
+            let mut text = Vec::new();
+            let _ = conn.read_to_end(&mut text);
+            let _ = conn.write_all(&text);
+        }
         "accept-once" => drop(accept(&words[1]).write_all(own_pid().as_bytes())),
         // Accepts and answers each first line with its pid and the line, until one says `end`.
         "accept-until-end" => accept_until_end(&words[1]),
