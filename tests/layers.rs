@@ -27,6 +27,13 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ),
 ];
 
+/// The room of skd-top, a program of its own: its files import each other, and these of skd's, which are pure.
+const TOP: &str = "top";
+const MAY_TOP_IMPORT: &[&str] = &["model", "config::addr"];
+
+/// What only skd-top names.
+const TOP_ALONE: &[&str] = &["ratatui", "crossterm", "src/top", "mod top"];
+
 /// Rooms and files that name no environment, clock, file, descriptor or system call.
 const PURE: &[&str] = &[
     "model/",
@@ -50,6 +57,14 @@ const PURE: &[&str] = &[
     "daemon/lines.rs",
     "serve/guard.rs",
     "serve/internal/answers.rs",
+    "top/arguments.rs",
+    "top/draw.rs",
+    "top/exposition.rs",
+    "top/figures.rs",
+    "top/histogram.rs",
+    "top/reply.rs",
+    "top/scrape.rs",
+    "top/words.rs",
 ];
 
 /// What a pure file would have to name in order not to be pure.
@@ -116,7 +131,7 @@ fn shipped(text: &str) -> String {
 fn rooms_import_only_those_below_them() {
     let mut wrong = Vec::new();
     for (name, text) in sources() {
-        let Some((room, _)) = name.split_once('/') else {
+        let Some((room, _)) = name.split_once('/').filter(|(room, _)| *room != TOP) else {
             continue;
         };
         let (_, allowed) = MAY_IMPORT
@@ -133,6 +148,41 @@ fn rooms_import_only_those_below_them() {
             }
         }
     }
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+#[test]
+fn skd_top_and_skd_have_nothing_of_each_other_but_what_is_pure() {
+    let sources = sources();
+    let of_top = |name: &str| name.starts_with(&format!("{TOP}/"));
+    let modules: Vec<&str> = sources
+        .iter()
+        .filter_map(|(name, _)| name.strip_prefix("top/")?.strip_suffix(".rs"))
+        .collect();
+    let mut wrong = Vec::new();
+    for (name, text) in &sources {
+        let code = shipped(text);
+        if !of_top(name) {
+            let found = TOP_ALONE.iter().filter(|word| code.contains(**word));
+            wrong.extend(found.map(|word| format!("{name} names {word}")));
+            continue;
+        }
+        for path in code.split("crate::").skip(1) {
+            let is_shared = MAY_TOP_IMPORT.iter().any(|shared| path.starts_with(shared));
+            let end = path.find(|c: char| !c.is_alphanumeric() && c != '_');
+            let is_own = modules.contains(&&path[..end.unwrap_or(path.len())]);
+            if !is_shared && !is_own {
+                wrong.push(format!("{name} imports {path:.30}"));
+            }
+        }
+        for path in code.split("#[path = \"").skip(1) {
+            let path = path.split('"').next().unwrap();
+            if name != "top/main.rs" || !["../model/mod.rs", "../config"].contains(&path) {
+                wrong.push(format!("{name} includes {path}"));
+            }
+        }
+    }
+    assert!(modules.len() > 5);
     assert!(wrong.is_empty(), "{wrong:#?}");
 }
 
@@ -165,6 +215,9 @@ fn unsafe_code_is_in_sys_alone() {
                 name.matches('/').count() > 1 || text.contains("#![forbid(unsafe_code)]"),
                 "{room} does not forbid unsafe code"
             );
+        }
+        if name == "top/main.rs" {
+            assert!(text.contains("#![forbid(unsafe_code)]"), "{name}");
         }
     }
 }

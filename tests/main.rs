@@ -46,6 +46,8 @@ mod stopping;
 mod supervising;
 mod syslog;
 mod systemd;
+#[cfg(feature = "top")]
+mod top;
 mod troubles;
 mod units;
 mod unix_paths;

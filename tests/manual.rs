@@ -14,10 +14,11 @@ use std::process::{Command, Stdio};
 const ROOT: &str = env!("CARGO_MANIFEST_DIR");
 const MANUAL: &str = include_str!("../man/skd.8");
 const INETD: &str = include_str!("../man/skd-inetd.conf.5");
+const TOP: &str = include_str!("../man/skd-top.1");
 const README: &str = include_str!("../README.md");
 
 /// A line of man(7) source as it is read: without macro, fonts and escapes.
-fn plain(line: &str) -> String {
+pub(crate) fn plain(line: &str) -> String {
     let (is_alternating, rest) = match line.strip_prefix('.').map(|line| line.split_once(' ')) {
         Some(Some((name, rest))) => (
             matches!(name, "BR" | "RB" | "BI" | "IB" | "RI" | "IR"),
@@ -69,7 +70,7 @@ fn section(name: &str) -> Vec<&'static str> {
 }
 
 /// What is read, on one line.
-fn prose(lines: &[&str]) -> String {
+pub(crate) fn prose(lines: &[&str]) -> String {
     let lines: Vec<_> = lines
         .iter()
         .map(|line| plain(line))
@@ -157,7 +158,7 @@ fn every_option_has_its_default_in_the_manual() {
 }
 
 /// The value of a constant in the source, digits only.
-fn constant(file: &str, name: &str) -> String {
+pub(crate) fn constant(file: &str, name: &str) -> String {
     let source = std::fs::read_to_string(format!("{ROOT}/src/{file}")).unwrap();
     let value = source
         .split_once(&format!("const {name}: "))
@@ -349,7 +350,7 @@ fn the_manual_lists_the_variables_that_the_code_sets() {
 #[test]
 fn every_sentence_begins_on_a_new_line() {
     let mut is_text = true;
-    for line in MANUAL.lines() {
+    for line in MANUAL.lines().chain(TOP.lines()) {
         match line {
             ".nf" | ".EX" => is_text = false,
             ".fi" | ".EE" => is_text = true,
@@ -375,7 +376,7 @@ fn complaints(command: &mut Command) -> String {
 #[test]
 fn mandoc_and_groff_have_nothing_to_say() {
     let lints = ["mandoc -Tlint -Wwarning", "groff -t -man -ww -Tutf8 -z"];
-    let pages = ["man/skd.8", "man/skd-inetd.conf.5"];
+    let pages = ["man/skd.8", "man/skd-inetd.conf.5", "man/skd-top.1"];
     for lint in lints {
         let mut words = lint.split(' ');
         let program = words.next().unwrap();

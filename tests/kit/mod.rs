@@ -9,6 +9,8 @@ pub(crate) mod skd;
 pub(crate) mod sockets;
 pub(crate) mod syslog;
 pub(crate) mod systemd;
+#[cfg(feature = "top")]
+pub(crate) mod tmux;
 
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
