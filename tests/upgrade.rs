@@ -2,6 +2,7 @@
 
 mod asked;
 mod jailed;
+mod kept;
 mod undecided;
 mod unreadable;
 

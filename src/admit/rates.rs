@@ -87,6 +87,16 @@ impl Bucket {
         self.full_at = self.full_at.saturating_sub(self.pace.price);
     }
 
+    /// What is missing until it is full, in the units of its pace.
+    pub(crate) fn spent(&self, now: Instant) -> u64 {
+        self.full_at.saturating_sub(self.pace.moment(now))
+    }
+
+    /// Goes on with one in which so much was missing.
+    pub(crate) fn resume(&mut self, units: u64, now: Instant) {
+        self.full_at = self.pace.moment(now).saturating_add(units);
+    }
+
     /// Until when there is no token; `None` if there is one now.
     pub(crate) fn empty_until(&self, now: Instant) -> Option<Instant> {
         let wait = self.pace.wait(self.full_at, self.pace.moment(now));
@@ -138,6 +148,22 @@ impl SourceRates {
         true
     }
 
+    /// What is missing in each bucket that is not full.
+    pub(crate) fn spent(&self, now: Instant) -> impl Iterator<Item = (Source, u64)> {
+        let now = self.pace.moment(now);
+        let all = self.full_at.iter();
+        let all = all.map(move |(source, full_at)| (*source, full_at.saturating_sub(now)));
+        all.filter(|(_, units)| *units > 0)
+    }
+
+    /// Goes on with a bucket in which so much was missing.
+    pub(crate) fn resume(&mut self, source: Source, units: u64, now: Instant) {
+        let full_at = self.pace.moment(now).saturating_add(units);
+        if self.full_at.len() < self.most && self.full_at.insert(source, full_at).is_none() {
+            self.order.insert((full_at, source));
+        }
+    }
+
     /// Forgets the buckets that are full.
     fn forget(&mut self, now: u64) {
         while let Some((full_at, source)) = self.order.first().copied()
@@ -173,6 +199,27 @@ mod tests {
 
     fn millis(millis: u64) -> Duration {
         Duration::from_millis(millis)
+    }
+
+    #[test]
+    fn what_is_spent_stays_spent_in_another_process() {
+        let (before, after) = (Instant::now(), Instant::now() + millis(5000));
+        let mut bucket = Bucket::new(rate(1, 60), before);
+        assert!(bucket.take(before));
+        let mut other = Bucket::new(rate(1, 60), after);
+        other.resume(bucket.spent(before + millis(20_000)), after);
+        assert_eq!(other.empty_until(after), Some(after + millis(40_000)));
+        let mut sources = SourceRates::new(rate(2, 60), before);
+        let (one, full) = (Source::V4(1), Source::V4(2));
+        assert!(sources.take(one, before) && sources.take(one, before));
+        assert!(sources.take(full, before));
+        let mut others = SourceRates::new(rate(2, 60), after);
+        for (source, units) in sources.spent(before + millis(30_000)) {
+            assert_eq!(source, one);
+            others.resume(source, units, after);
+        }
+        let tried = [(); 2].map(|()| others.take(one, after));
+        assert_eq!(tried, [true, false]);
     }
 
     #[test]

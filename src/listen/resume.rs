@@ -45,8 +45,11 @@ pub(crate) fn read(environment: &[(OsString, OsString)], own_pid: i32) -> Resume
     else {
         return Resumed::No;
     };
-    if pid != own_pid || descriptor < 3 || !fd::is_open(descriptor) {
+    if pid != own_pid {
         return Resumed::No;
+    }
+    if descriptor < 3 || !fd::is_open(descriptor) {
+        return Resumed::Blind;
     }
     let text = handover::read_text(descriptor);
     let state = text.ok().and_then(|text| State::decode(&text));

@@ -62,7 +62,8 @@ fn server(socket: OwnedFd, place: Place) -> Server {
     };
     let mut server = Server::new(Made {
         max_connections: None,
-        gate: super::gate::Gate::open(&crate::model::admission::Admission::default()).unwrap(),
+        gate: super::gate::Gate::open(&crate::model::admission::Admission::default(), None)
+            .unwrap(),
         listeners: vec![Hosted {
             listener,
             served: std::rc::Rc::new(Served {

@@ -175,6 +175,15 @@ impl Entrances {
         self.with_quota(place, |quota| quota.rests_until(now))?
     }
 
+    /// The file of the command line's PROG.
+    pub(super) fn prog(&self) -> Option<Vec<u8>> {
+        let mut all = self.0.iter().filter(|it| it.served.inetd.is_none());
+        all.find_map(|it| match &it.served.runs {
+            Runs::Program(program) => Some(program.path().to_bytes().to_vec()),
+            Runs::Internal(_) => None,
+        })
+    }
+
     /// PROG as the user called it, in quotes.
     pub(super) fn quoted_prog(&self, place: usize) -> String {
         let entrance = self.0.get(place);

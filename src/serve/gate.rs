@@ -7,9 +7,12 @@ use crate::model::admission::{Admission, Inquiry, Rate};
 use crate::model::error::Fatal;
 use crate::model::event::{Event, Trouble};
 use crate::model::peer::{Peer, PeerFacts};
+use crate::model::state::{KeptFile, Spent};
 use crate::serve::Server;
 use crate::serve::guest::Guest;
 use crate::serve::rulesfile::{News, RulesFile};
+use crate::sys::errno::Errno;
+use crate::sys::handover::Keeper;
 use std::num::NonZeroU32;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
@@ -44,13 +47,15 @@ impl Lookups {
 }
 
 impl Gate {
-    /// Reads the rules. To be called before any chroot, in which they could not be found.
+    /// Reads the rules. To be called before any chroot, in which they could not be found. `kept` are those of the skd before
+    /// us.
     ///
     /// # Errors
     /// 100: the rules cannot be read, or are wrong.
-    pub(crate) fn open(admission: &Admission) -> Result<Self, Fatal> {
+    pub(crate) fn open(admission: &Admission, kept: Option<&KeptFile>) -> Result<Self, Fatal> {
         let now = Instant::now();
-        let rules = admission.rules.as_deref().map(RulesFile::open);
+        let rules = admission.rules.as_deref();
+        let rules = rules.map(|path| RulesFile::open(path, kept));
         let (rules, contents) = rules.transpose()?.unzip();
         let proxies = admission.proxies.as_ref();
         Ok(Self {
@@ -70,6 +75,39 @@ impl Gate {
                 timeout: admission.lookup_timeout,
             },
         })
+    }
+
+    /// What an skd in our place needs in order to know the rules.
+    pub(super) fn keep_rules(&self, keeper: &mut Keeper) -> Result<Option<KeptFile>, Errno> {
+        let kept = self.rules.as_ref().map(|rules| rules.keep(keeper));
+        Ok(kept.transpose()?.flatten())
+    }
+
+    /// What is missing in its buckets.
+    pub(super) fn spent(&self, now: Instant) -> Vec<Spent> {
+        let all = self.rate.as_ref().map(|bucket| bucket.spent(now));
+        let all = all.map(|units| Spent {
+            source: None,
+            units,
+        });
+        let sources = self.rate_per_source.iter();
+        let sources = sources.flat_map(|(_, rates)| rates.spent(now));
+        let sources = sources.map(|(source, units)| Spent {
+            source: Some(source),
+            units,
+        });
+        all.into_iter().chain(sources).collect()
+    }
+
+    /// Goes on with buckets in which so much was missing.
+    pub(super) fn resume_spent(&mut self, spent: &[Spent], now: Instant) {
+        for Spent { source, units } in spent {
+            match (source, &mut self.rate, &mut self.rate_per_source) {
+                (None, Some(bucket), _) => bucket.resume(*units, now),
+                (Some(source), _, Some((_, rates))) => rates.resume(*source, *units, now),
+                _ => {}
+            }
+        }
     }
 
     /// The answer to `--check-peer`, and whether the peer is allowed.

@@ -75,14 +75,20 @@ impl Guard {
             .map(|pause| now + pause);
     }
 
-    /// The stamp of the datagram, and how often a program was started for it, for another skd to go on with.
-    pub(crate) fn unread(&self) -> (Option<Duration>, u32) {
-        (self.stamp, self.starts)
+    /// The stamp of the datagram, how often a program was started for it, and until when none is, for another skd to go on
+    /// with.
+    pub(crate) fn unread(&self) -> (Option<Duration>, u32, Option<Instant>) {
+        (self.stamp, self.starts, self.rests_until)
     }
 
     /// The same as another skd knew it.
-    pub(crate) fn resume(&mut self, (stamp, starts): (Option<Duration>, u32)) {
+    pub(crate) fn resume(
+        &mut self,
+        (stamp, starts): (Option<Duration>, u32),
+        rests_until: Option<Instant>,
+    ) {
         (self.stamp, self.starts) = (stamp, starts);
+        self.rests_until = rests_until;
     }
 
     /// How often a program was started for it.

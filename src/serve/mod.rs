@@ -16,6 +16,7 @@ pub(crate) mod gate;
 mod generations;
 mod guard;
 mod guest;
+mod heldfile;
 pub(crate) mod inetd;
 mod internal;
 mod lent;

@@ -2,9 +2,12 @@
 
 use crate::admit::rules::{FILE_BYTES, Rules};
 use crate::model::error::Fatal;
+use crate::model::state::KeptFile;
 use crate::model::text::Quoted;
+use crate::serve::heldfile::HeldFile;
 use crate::sys::errno::Errno;
-use crate::sys::path::{Entry, Stamp};
+use crate::sys::handover::Keeper;
+use crate::sys::path::Stamp;
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::time::{Duration, Instant};
@@ -12,13 +15,13 @@ use std::time::{Duration, Instant};
 /// The file is looked at no more often than this, and only when somebody comes.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
-/// Where the rules are; the folder is held open, so that they are found again from inside a chroot.
+/// Where the rules are.
 pub(crate) struct RulesFile {
-    name: Vec<u8>,
-    entry: Entry,
+    file: HeldFile,
     /// What the file was when it was last read; `None` if it was not there.
     stamp: Option<Stamp>,
-    looked_at: Instant,
+    /// `None` if it was not looked at since another skd has read it.
+    looked_at: Option<Instant>,
 }
 
 /// What there is to know of a file that was looked at.
@@ -30,35 +33,43 @@ pub(crate) enum News {
 }
 
 impl RulesFile {
-    /// Reads the rules for the first time.
+    /// Reads the rules for the first time; or goes on with those of the skd before us, whatever the file says by now.
     ///
     /// # Errors
     /// 100: they cannot be read, or are wrong.
-    pub(crate) fn open(path: &OsStr) -> Result<(Self, Rules), Fatal> {
+    pub(crate) fn open(path: &OsStr, kept: Option<&KeptFile>) -> Result<(Self, Rules), Fatal> {
         let name = path.as_bytes().to_vec();
-        let entry =
-            Entry::open(&name).map_err(|errno| Fatal::configuration(unreadable(&name, errno)))?;
-        let mut file = Self {
-            entry,
-            stamp: None,
-            looked_at: Instant::now(),
-            name,
-        };
-        match file.read() {
-            Ok(rules) => Ok((file, rules)),
-            Err(text) => Err(Fatal::configuration(text)),
+        let unable = |errno| Fatal::configuration(unreadable(path.as_bytes(), errno));
+        let (file, contents) = match kept {
+            Some(kept) => HeldFile::resume(name, kept).map(|(file, it)| (file, Some(it))),
+            None => HeldFile::open(name).map(|file| (file, None)),
         }
+        .map_err(unable)?;
+        let mut it = Self {
+            file,
+            stamp: None,
+            looked_at: kept.is_none().then(Instant::now),
+        };
+        let known = contents.and_then(|it| Rules::read(path.as_bytes(), &it).ok());
+        let rules = known.map_or_else(|| it.read(), Ok);
+        Ok((it, rules.map_err(Fatal::configuration)?))
+    }
+
+    /// What an skd in our place needs.
+    pub(super) fn keep(&self, keeper: &mut Keeper) -> Result<Option<KeptFile>, Errno> {
+        self.file.keep(keeper)
     }
 
     /// Whether it is time to look.
     pub(crate) fn is_due(&self, now: Instant) -> bool {
-        now.saturating_duration_since(self.looked_at) >= LOOK_EVERY
+        let looked_at = self.looked_at;
+        looked_at.is_none_or(|at| now.saturating_duration_since(at) >= LOOK_EVERY)
     }
 
     /// Reads the rules if the file is another than it was.
     pub(crate) fn look(&mut self, now: Instant) -> News {
-        self.looked_at = now;
-        if self.entry.stamp().ok() == self.stamp {
+        let before = self.looked_at.replace(now);
+        if before.is_some() && self.file.stamp() == self.stamp {
             return News::None;
         }
         self.read_again()
@@ -74,10 +85,13 @@ impl RulesFile {
 
     fn read(&mut self) -> Result<Rules, String> {
         // Before it is read: what is written meanwhile makes another stamp.
-        self.stamp = self.entry.stamp().ok();
-        let contents = self.entry.read_whole(FILE_BYTES + 1);
-        let contents = contents.map_err(|errno| unreadable(&self.name, errno))?;
-        Rules::read(&self.name, &contents).map_err(|broken| broken.shown(&self.name))
+        self.stamp = self.file.stamp();
+        let contents = self.file.read(FILE_BYTES + 1);
+        let contents = contents.map_err(|errno| unreadable(&self.file.name, errno))?;
+        let name = &self.file.name;
+        let rules = Rules::read(name, &contents).map_err(|broken| broken.shown(name))?;
+        self.file.is_right(&contents);
+        Ok(rules)
     }
 }
 

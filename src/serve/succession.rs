@@ -49,10 +49,12 @@ impl Now {
 impl Server {
     /// All that the next skd has to know.
     pub(super) fn state(&self, keeper: &mut Keeper) -> Result<State, Errno> {
+        let now = Now::get();
         let mut listeners = Vec::new();
         for (place, listening) in self.listeners.each() {
             let listener = &listening.listener;
             let file = listener.file.as_ref();
+            let (stamp, starts, rests_until) = listening.guard.unread();
             listeners.push(state::Listener {
                 adopted: match &listener.origin {
                     Origin::Adopted { name } => Some(name.as_bytes().to_vec()),
@@ -65,13 +67,13 @@ impl Server {
                     .transpose()?,
                 waited: listening.lent.waited(),
                 has_news: listening.lent.has_news(),
-                unread: listening.guard.unread(),
+                unread: (stamp, starts),
+                rests_until: rests_until.map(|until| now.number_of(until)),
                 tally: self.tallies.get(place),
             });
         }
         let (gone, places) = self.gone();
         let place_of = |place: usize| places.get(place).copied().unwrap_or_default();
-        let now = Now::get();
         let children = self.children.all().map(|(pid, child)| state::Child {
             pid,
             listener: place_of(child.listener as usize),
@@ -86,6 +88,13 @@ impl Server {
             may_have_strangers: self.generations.may_have_strangers(),
             pidfile: pidfile.map(|pidfile| pidfile.keep(keeper)).transpose()?,
             log: self.words.keep(keeper)?,
+            prog: self.entrances.prog(),
+            rules: self.gate.keep_rules(keeper)?,
+            services: match &self.inetd {
+                Some(conf) => conf.keep(keeper)?,
+                None => None,
+            },
+            spent: self.gate.spent(now.instant),
             notify: self.notices.keep(keeper)?,
             verdicts: self.starter.verdicts.keep(keeper)?,
             children: children.collect(),
@@ -166,7 +175,8 @@ impl Server {
         for (listening, kept) in self.listeners.all_mut().zip(&state.listeners) {
             listening.is_kept = kept.is_kept;
             listening.lent.resume(kept.waited, kept.has_news);
-            listening.guard.resume(kept.unread);
+            let rests_until = kept.rests_until.map(|until| now.moment_of(until));
+            listening.guard.resume(kept.unread, rests_until);
         }
         let verdicts = state.verdicts.map(|ends| self.resume_verdicts(ends));
         if let Some(Err(errno)) = verdicts {
@@ -176,6 +186,8 @@ impl Server {
         for kept in &state.pendings {
             self.resume_pending(kept, now.moment_of(kept.until));
         }
+        // With what those have taken whose header is awaited.
+        self.gate.resume_spent(&state.spent, now.instant);
         let message = self.gate.refusal();
         for kept in &state.visits {
             let (since, until) = (now.moment_of(kept.since), now.moment_of(kept.until));

@@ -10,6 +10,9 @@ use crate::model::event::Trouble;
 use crate::model::text::Quoted;
 use crate::report::ending::How;
 use crate::serve::children::how_of;
+use crate::serve::farewell::{self, Farewells};
+use crate::serve::internal::Internal;
+use crate::serve::pending::Pendings;
 use crate::serve::{Server, index};
 use crate::sys::errno::Errno;
 use crate::sys::fork::{self, Side};
@@ -151,6 +154,7 @@ impl Server {
             Ok(((_, theirs), Side::Child)) => {
                 // What it starts itself ends with it.
                 let _ = fork::new_session();
+                self.forget_visitors();
                 let mut reason = self.become_successor(true);
                 reason.truncate(reason.floor_char_boundary(REASON_BYTES));
                 // Without it the code has to do.
@@ -201,6 +205,13 @@ impl Server {
         self.log.close();
         let reason = self.become_successor(false);
         self.stay(&reason);
+    }
+
+    /// In a copy of skd: whoever is let go of is not to be held by it.
+    fn forget_visitors(&mut self) {
+        self.pendings = Pendings::default();
+        self.farewells = Farewells::new(farewell::TOKENS, farewell::MOST);
+        self.internal = Internal::default();
     }
 
     fn stay(&mut self, reason: &str) {

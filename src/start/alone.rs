@@ -126,7 +126,7 @@ impl Start<'_> {
             )));
         }
         let drop = PrivilegeDrop::of(&daemon.privileges, environment, false)?;
-        let gate = Gate::open(&run.admission)?;
+        let gate = Gate::open(&run.admission, None)?;
         if run.check {
             return check(&run.service, &drop, environment);
         }

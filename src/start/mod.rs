@@ -50,7 +50,7 @@ impl Start<'_> {
     /// Binds what is named, and serves until there is a reason to end, or becomes PROG with all of it.
     pub(crate) fn with_sockets(mut self, inherited: Vec<Listener>) -> Result<u8, Fatal> {
         let run = &self.run;
-        let mut services = Services::open(run, self.parse, self.environment)?;
+        let mut services = Services::open(run, self.parse, self.environment, self.resumed.state())?;
         let of_services = services.iter().flat_map(Services::styles);
         let styles: Vec<_> = inherited
             .iter()
@@ -61,7 +61,10 @@ impl Start<'_> {
             .map_or(Ok(()), |wrong| Err(Fatal::usage(wrong)))?;
         let is_resumed = self.resumed.is_so();
         let drop = PrivilegeDrop::of(&run.daemon.privileges, self.environment, is_resumed)?;
-        let gate = Gate::open(&run.admission)?;
+        let gate = {
+            let kept = self.resumed.state().and_then(|state| state.rules.as_ref());
+            Gate::open(&run.admission, kept)?
+        };
         // What the skd before us had is all of it.
         let to_make = match is_resumed {
             false => Some(listen::prepare(run, &inherited)?),
@@ -163,9 +166,9 @@ impl Start<'_> {
         }
         let is_daemon = run.daemon.background && !resumed.is_so();
         // Inside the new root folder there may be none.
-        let needs_null = is_daemon || ready.is_some();
-        let null = needs_null.then(null).transpose()?;
-        let prog = find_if_any(&run.service, drop, environment, &mut log)?;
+        let null = (is_daemon || ready.is_some()).then(null).transpose()?;
+        let kept = state.and_then(|state| state.prog.as_deref());
+        let prog = find_if_any(&run.service, drop, (environment, kept), &mut log)?;
         note_store(&run, &manager, &mut log);
         let max_connections = run.service.max_connections;
         let served = prog.map(|prog| Rc::new(served(run.service, prog, environment, &words)));

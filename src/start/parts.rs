@@ -9,7 +9,7 @@ use crate::launch::scrub::{Scrub, scrubbed};
 use crate::listen::{self, Listener, ReadyFd, Resumed};
 use crate::model::admission::Inquiry;
 use crate::model::daemon::LogTo;
-use crate::model::error::Fatal;
+use crate::model::error::{Fatal, Kind};
 use crate::model::manager::Manager;
 use crate::model::service::{Run, Service};
 use crate::report::log::Log;
@@ -18,13 +18,13 @@ use crate::serve::gate::Gate;
 use crate::sys::errno::Errno;
 use crate::sys::fd;
 use crate::sys::identity::Ids;
-use std::ffi::OsString;
+use std::ffi::{CString, OsString};
 use std::io::Write;
 use std::os::fd::OwnedFd;
 
 /// `--check-peer`: prints the answer; 0 if the peer is allowed, 1 if not.
 pub(crate) fn answer(run: &Run, inquiry: &Inquiry) -> Result<u8, Fatal> {
-    let (text, allows) = Gate::open(&run.admission)?.answer(inquiry);
+    let (text, allows) = Gate::open(&run.admission, None)?.answer(inquiry);
     print(&text).map(|()| u8::from(!allows))
 }
 
@@ -140,18 +140,32 @@ pub(super) fn find_and_drop(
     find(service, environment)
 }
 
-/// The same where PROG may have been left out.
+/// The same where PROG may have been left out. `kept` is the file of the skd before us, which it may have had to itself by
+/// now.
 pub(super) fn find_if_any(
     service: &Service,
     drop: &PrivilegeDrop,
-    environment: &[(OsString, OsString)],
+    (environment, kept): (&[(OsString, OsString)], Option<&[u8]>),
     log: &mut Log,
 ) -> Result<Option<Prog>, Fatal> {
     if service.words.is_empty() {
         drop.enter()?;
         return drop.carry_out().map(|()| None);
     }
-    let prog = find_and_drop(service, drop, environment)?;
+    let prog = match (find_and_drop(service, drop, environment), kept) {
+        // It is told of whenever somebody comes.
+        (
+            Err(Fatal {
+                kind: Kind::Program { .. },
+                ..
+            }),
+            Some(path),
+        ) => {
+            let path = CString::new(path).unwrap_or_default();
+            Prog::at(path, service.words.iter().cloned())
+        }
+        (found, _) => found?,
+    };
     log.note(|| format!("found PROG at {}", prog.shown_path()));
     Ok(Some(prog))
 }

@@ -6,6 +6,7 @@ use crate::model::address::Style;
 use crate::model::error::Fatal;
 use crate::model::inetd::ServiceFile;
 use crate::model::service::Run;
+use crate::model::state::State;
 use crate::report::log::Log;
 use crate::serve::entrance::{Hosted, Served};
 use crate::serve::inetd::{InetdConf, Parse, Prepared};
@@ -32,7 +33,7 @@ enum Owner {
 }
 
 impl Services {
-    /// Reads the file.
+    /// Reads the file; where there was an skd before us, what it said then will do.
     ///
     /// # Errors
     /// 100: it cannot be read, or something in it is wrong, each thing on a line of its own.
@@ -40,6 +41,7 @@ impl Services {
         run: &Run,
         parse: Parse,
         environment: &[(OsString, OsString)],
+        state: Option<&State>,
     ) -> Result<Option<Self>, Fatal> {
         let mut environment = scrubbed(environment, Scrub::Child, false);
         if let Some(file) = &run.inetd_conf {
@@ -48,10 +50,15 @@ impl Services {
                 environment.retain(|(name, _)| name == "PATH");
             }
         }
-        let Some(conf) = InetdConf::open(run, parse, environment)? else {
+        let kept = state.and_then(|state| state.services.as_ref());
+        let Some((mut conf, kept)) = InetdConf::open(run, parse, environment, kept)? else {
             return Ok(None);
         };
         let prepared = conf.read();
+        let prepared = match (prepared, kept) {
+            (Err(_), Some(text)) => conf.understand(&text),
+            (prepared, _) => prepared,
+        };
         let prepared = prepared.map_err(|wrong| Fatal::configuration(wrong.join("\n")))?;
         Ok(Some(Self {
             conf,

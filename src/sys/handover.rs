@@ -45,10 +45,14 @@ impl Keeper {
 
 /// memfd_create(2): a text in memory, sealed, so that it can no longer change.
 pub(crate) fn write_text(text: &str) -> Result<OwnedFd, Errno> {
+    write_bytes(text.as_bytes())
+}
+
+/// The same of bytes of any kind.
+pub(crate) fn write_bytes(bytes: &[u8]) -> Result<OwnedFd, Errno> {
     let flags = MFdFlags::MFD_CLOEXEC | MFdFlags::MFD_ALLOW_SEALING;
     let mut file = File::from(memfd_create(c"skd-state", flags)?);
-    file.write_all(text.as_bytes())
-        .map_err(|error| Errno::of(&error))?;
+    file.write_all(bytes).map_err(|error| Errno::of(&error))?;
     fcntl(&file, FcntlArg::F_ADD_SEALS(sealed()))?;
     Ok(file.into())
 }
@@ -63,6 +67,14 @@ fn sealed() -> SealFlag {
 /// # Errors
 /// It is not open, or no such text.
 pub(crate) fn read_text(number: c_int) -> Result<String, Errno> {
+    String::from_utf8(read_bytes(number)?).map_err(|_| Errno::INVALID)
+}
+
+/// The same for bytes of any kind.
+///
+/// # Errors
+/// It is not open, or no such bytes.
+pub(crate) fn read_bytes(number: c_int) -> Result<Vec<u8>, Errno> {
     let file = File::from(fd::take(number)?);
     let seals = fcntl(&file, FcntlArg::F_GET_SEALS)?;
     let len = file.metadata().map_err(|error| Errno::of(&error))?.len();
@@ -72,7 +84,7 @@ pub(crate) fn read_text(number: c_int) -> Result<String, Errno> {
     let mut bytes = vec![0; usize::try_from(len).map_err(|_| Errno::INVALID)?];
     file.read_exact_at(&mut bytes, 0)
         .map_err(|error| Errno::of(&error))?;
-    String::from_utf8(bytes).map_err(|_| Errno::INVALID)
+    Ok(bytes)
 }
 
 /// What a number referred to, to be put back.

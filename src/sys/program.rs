@@ -2,7 +2,7 @@
 
 use crate::sys::errno::Errno;
 use crate::sys::fork;
-use std::ffi::{CString, c_char};
+use std::ffi::{CStr, CString, c_char};
 
 /// What is run: path, argv and the part of the environment that is the same for every connection.
 pub(crate) struct Program {
@@ -66,6 +66,11 @@ impl Program {
         // SAFETY: the path and every string of both lists end in NUL, both lists end in null, and all outlive the call.
         unsafe { libc::execve(self.path.as_ptr(), argv.as_ptr(), envp.as_ptr()) };
         Errno::last()
+    }
+
+    /// The file that is executed.
+    pub(crate) fn path(&self) -> &CStr {
+        &self.path
     }
 
     /// `argv` and `environment` in order; environment strings are `NAME=VALUE`.

@@ -35,7 +35,7 @@ pub(crate) fn parse(text: &[u8], host: Option<&str>) -> Services {
         services.all.truncate(MOST_SERVICES);
     }
     services.wrong.extend(repeated(&services.all));
-    services.wrong.sort();
+    services.wrong.sort_unstable();
     services
 }
 

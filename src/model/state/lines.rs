@@ -1,6 +1,6 @@
 //! How a state is written: each thing as the words of a line.
 
-use super::{Child, Farewell, Gone, Held, Listener, Log, Pending, Scraped, Stage, Visit};
+use super::{Child, Farewell, Gone, Held, Listener, Log, Pending, Scraped, Spent, Stage, Visit};
 use crate::model::peer::{Credentials, Peer, Source};
 use crate::model::tally::{Counts, Histogram, Tally};
 use std::fmt::Write;
@@ -17,7 +17,7 @@ pub(super) fn held(at: &Held) -> String {
 }
 
 /// Two digits for each byte behind an `x`, so that nothing is a word too.
-fn hex(bytes: &[u8]) -> String {
+pub(super) fn hex(bytes: &[u8]) -> String {
     let digits = bytes.iter().map(|byte| format!("{byte:02x}"));
     std::iter::once("x".to_owned()).chain(digits).collect()
 }
@@ -50,10 +50,11 @@ pub(super) fn listener(listener: &Listener) -> String {
     let (is_kept, has_news) = (u8::from(listener.is_kept), u8::from(listener.has_news));
     let (stamp, starts) = listener.unread;
     let stamp = or_none(stamp.as_ref().map(Duration::as_nanos));
+    let rests = or_none(listener.rests_until.as_ref().map(Duration::as_nanos));
     let file = file(listener.file.as_ref());
     let tally = tally(&listener.tally);
     format!(
-        "listener {adopted} {service} {is_kept} {waited} {has_news} {stamp} {starts} {tally}{file}"
+        "listener {adopted} {service} {is_kept} {waited} {has_news} {stamp} {starts} {rests} {tally}{file}"
     )
 }
 
@@ -112,6 +113,11 @@ pub(super) fn pending(pending: &Pending) -> String {
     } = pending;
     let (until, taken, peer) = (until.as_nanos(), hex(taken), peer_words(Some(peer)));
     format!("pending {conn} {listener} {until} {taken} {peer}")
+}
+
+pub(super) fn spent(spent: &Spent) -> String {
+    let source = spent.source.map_or("all".into(), source_words);
+    format!("spent {} {source}", spent.units)
 }
 
 pub(super) fn gone(gone: &Gone) -> String {

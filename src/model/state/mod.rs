@@ -68,6 +68,8 @@ pub(crate) struct Listener {
     pub(crate) has_news: bool,
     /// The stamp of the datagram for which a program was last started, and how often one was.
     pub(crate) unread: (Option<Duration>, u32),
+    /// CLOCK_MONOTONIC until when none is started again.
+    pub(crate) rests_until: Option<Duration>,
     /// What was counted; the children follow by themselves.
     pub(crate) tally: Tally,
 }
@@ -147,6 +149,22 @@ pub(crate) struct Visit {
     pub(crate) peer: Peer,
 }
 
+/// A file that is read again when it changes.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) struct KeptFile {
+    pub(crate) at: Held,
+    /// What it said when it was last right.
+    pub(crate) contents: Number,
+}
+
+/// How full a bucket is: what is missing, in the units of its pace.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) struct Spent {
+    /// `None` for the bucket of all.
+    pub(crate) source: Option<Source>,
+    pub(crate) units: u64,
+}
+
 /// A socket on which metrics are told.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(crate) struct Scraped {
@@ -165,6 +183,13 @@ pub(crate) struct State {
     /// The locked pid file and where it is.
     pub(crate) pidfile: Option<(Number, Held)>,
     pub(crate) log: Log,
+    /// The file of PROG.
+    pub(crate) prog: Option<Vec<u8>>,
+    /// The files of `--rules` and `--inetd-conf`.
+    pub(crate) rules: Option<KeptFile>,
+    pub(crate) services: Option<KeptFile>,
+    /// What is missing in the buckets of `--rate` and `--rate-per-source`.
+    pub(crate) spent: Vec<Spent>,
     /// The socket that reaches the service manager.
     pub(crate) notify: Option<Number>,
     /// The two ends of the way on which those tell what they have decided who look up names.
@@ -189,6 +214,17 @@ impl State {
         if let Some(words) = lines::log(&self.log) {
             line(&mut out, format_args!("{words}"));
         }
+        if let Some(path) = &self.prog {
+            line(&mut out, format_args!("prog {}", lines::hex(path)));
+        }
+        for (name, file) in [("rules", &self.rules), ("services", &self.services)] {
+            if let Some(KeptFile { at, contents }) = file {
+                line(
+                    &mut out,
+                    format_args!("{name} {contents} {}", lines::held(at)),
+                );
+            }
+        }
         if let Some(socket) = self.notify {
             line(&mut out, format_args!("notify {socket}"));
         }
@@ -196,6 +232,7 @@ impl State {
             line(&mut out, format_args!("verdicts {ours} {theirs}"));
         }
         let words = self.listeners.iter().map(lines::listener);
+        let words = words.chain(self.spent.iter().map(lines::spent));
         let words = words.chain(self.gone.iter().map(lines::gone));
         let words = words.chain(self.children.iter().map(lines::child));
         let words = words.chain(self.pendings.iter().map(lines::pending));
@@ -219,6 +256,10 @@ impl State {
             may_have_strangers: false,
             pidfile: None,
             log: Log::Inherited,
+            prog: None,
+            rules: None,
+            services: None,
+            spent: Vec::new(),
             notify: None,
             verdicts: None,
             listeners: Vec::new(),
@@ -265,6 +306,9 @@ impl State {
             .chain(self.scraped.iter().map(|it| &it.file))
             .flatten();
         numbers.extend(files.map(|(at, _)| at.folder));
+        for KeptFile { at, contents } in self.rules.iter().chain(&self.services) {
+            numbers.extend([*contents, at.folder]);
+        }
         numbers.extend(self.notify);
         numbers.extend(
             self.verdicts
@@ -293,6 +337,10 @@ impl State {
                 }
             }
             "logger" => self.log = words.logger()?,
+            "prog" => self.prog = Some(words.name()?),
+            "rules" => self.rules = Some(words.kept_file()?),
+            "services" => self.services = Some(words.kept_file()?),
+            "spent" => self.spent.push(words.spent()?),
             "notify" => self.notify = Some(words.number()?),
             "verdicts" => self.verdicts = Some((words.number()?, words.number()?)),
             "listener" => self.listeners.push(words.listener()?),

@@ -78,11 +78,40 @@ fn visits() -> Vec<Visit> {
     }]
 }
 
-fn whole() -> State {
-    let held = |folder, name: &[u8]| Held {
+fn spent() -> Vec<Spent> {
+    vec![
+        Spent {
+            source: None,
+            units: 5,
+        },
+        Spent {
+            source: Some(Source::V4(9)),
+            units: u64::MAX,
+        },
+    ]
+}
+
+fn scraped() -> Vec<Scraped> {
+    vec![
+        Scraped {
+            socket: 22,
+            file: None,
+        },
+        Scraped {
+            socket: 23,
+            file: Some((held(24, b"metrics"), (9, 10))),
+        },
+    ]
+}
+
+fn held(folder: Number, name: &[u8]) -> Held {
+    Held {
         folder,
         name: name.to_vec(),
-    };
+    }
+}
+
+fn listeners() -> Vec<Listener> {
     let listener = |adopted: Option<&[u8]>, file| Listener {
         adopted: adopted.map(<[u8]>::to_vec),
         service: adopted.map(|_| b"echo stream tcp".to_vec()),
@@ -91,8 +120,33 @@ fn whole() -> State {
         waited: None,
         has_news: false,
         unread: (None, 0),
+        rests_until: None,
         tally: Tally::default(),
     };
+    vec![
+        listener(None, None),
+        Listener {
+            is_kept: true,
+            waited: Some(5),
+            has_news: true,
+            unread: (Some(Duration::new(1_800_000_000, 1)), 4),
+            rests_until: Some(Duration::from_secs(9)),
+            tally: Tally {
+                counts: Counts {
+                    accepted: u64::MAX,
+                    denied: 2,
+                    failed: 3,
+                },
+                children: 0,
+                spawn: histogram(1),
+                run: histogram(u64::MAX),
+            },
+            ..listener(Some(b""), Some((held(15, b"\xff sock"), (7, 8))))
+        },
+    ]
+}
+
+fn whole() -> State {
     State {
         pid: 42,
         may_have_strangers: true,
@@ -103,26 +157,17 @@ fn whole() -> State {
             places: vec![held(13, b"log"), held(14, b"dev-log")],
             pid: 43,
         },
-        listeners: vec![
-            listener(None, None),
-            Listener {
-                is_kept: true,
-                waited: Some(5),
-                has_news: true,
-                unread: (Some(Duration::new(1_800_000_000, 1)), 4),
-                tally: Tally {
-                    counts: Counts {
-                        accepted: u64::MAX,
-                        denied: 2,
-                        failed: 3,
-                    },
-                    children: 0,
-                    spawn: histogram(1),
-                    run: histogram(u64::MAX),
-                },
-                ..listener(Some(b""), Some((held(15, b"\xff sock"), (7, 8))))
-            },
-        ],
+        listeners: listeners(),
+        prog: Some(b"/bin/cat".to_vec()),
+        rules: Some(KeptFile {
+            at: held(26, b"rules"),
+            contents: 27,
+        }),
+        services: Some(KeptFile {
+            at: held(28, b"inetd.conf"),
+            contents: 29,
+        }),
+        spent: spent(),
         gone: vec![Gone {
             label: b"tcp:[::]:7".to_vec(),
             tally: Tally::default(),
@@ -137,16 +182,7 @@ fn whole() -> State {
             until: Duration::from_secs(1),
         }],
         visits: visits(),
-        scraped: vec![
-            Scraped {
-                socket: 22,
-                file: None,
-            },
-            Scraped {
-                socket: 23,
-                file: Some((held(24, b"metrics"), (9, 10))),
-            },
-        ],
+        scraped: scraped(),
     }
 }
 
@@ -177,7 +213,7 @@ fn what_goes_in_comes_out() {
 fn every_number_is_told() {
     let mut numbers = whole().numbers();
     numbers.sort_unstable();
-    assert_eq!(numbers, (9..=25).collect::<Vec<_>>());
+    assert_eq!(numbers, (9..=29).collect::<Vec<_>>());
 }
 
 /// Cut anywhere, or of another version, it is none.
@@ -198,6 +234,8 @@ fn anything_else_is_no_state() {
         ("visit 25 2 chargen", "visit 25 2 charged"),
         ("visit 25 2", "visit 25 3"),
         ("gone x", "gone y"),
+        ("spent 5 all", "spent 5 none"),
+        ("rules 27", "rules x"),
         ("asking", "asked"),
         ("farewell 21 7", "farewell 21 -7"),
         ("inet 192.0.2.7", "inet 192.0.2"),

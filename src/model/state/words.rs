@@ -1,6 +1,8 @@
 //! The words of a line of a state, one after the other, strictly.
 
-use super::{Child, Farewell, Gone, Held, Listener, Log, Pending, Scraped, Stage, Visit};
+use super::{
+    Child, Farewell, Gone, Held, KeptFile, Listener, Log, Pending, Scraped, Spent, Stage, Visit,
+};
 use crate::model::inetd::Builtin;
 use crate::model::peer::{Credentials, Peer, Source};
 use crate::model::tally::{Counts, Histogram, Tally};
@@ -45,6 +47,7 @@ impl<'a> Words<'a> {
         let has_news = self.flag()?;
         let stamp = self.or_none()?.map(Duration::from_nanos);
         let starts = self.number()?;
+        let rests_until = self.or_none()?.map(Duration::from_nanos);
         let tally = self.tally()?;
         let file = self.file()?;
         Some(Listener {
@@ -55,6 +58,7 @@ impl<'a> Words<'a> {
             waited,
             has_news,
             unread: (stamp, starts),
+            rests_until,
             tally,
         })
     }
@@ -65,6 +69,30 @@ impl<'a> Words<'a> {
             "-" => None,
             name => Some(unhex(name)?),
         })
+    }
+
+    /// A name that is there.
+    pub(super) fn name(&mut self) -> Option<Vec<u8>> {
+        unhex(self.0.next()?)
+    }
+
+    pub(super) fn kept_file(&mut self) -> Option<KeptFile> {
+        Some(KeptFile {
+            contents: self.number()?,
+            at: self.held()?,
+        })
+    }
+
+    pub(super) fn spent(&mut self) -> Option<Spent> {
+        let units = self.number()?;
+        let source = match self.0.clone().next()? {
+            "all" => {
+                self.0.next();
+                None
+            }
+            _ => Some(self.source()?),
+        };
+        Some(Spent { source, units })
     }
 
     pub(super) fn gone(&mut self) -> Option<Gone> {

@@ -28,7 +28,7 @@ impl Server {
     /// Reads the file again. If anything in it is wrong, everything stays as it is.
     pub(crate) fn reread_services(&mut self) {
         // A skd that stops has nothing to change.
-        let Some(conf) = self.inetd.as_ref().filter(|_| self.stopping.is_none()) else {
+        let Some(conf) = self.inetd.as_mut().filter(|_| self.stopping.is_none()) else {
             return;
         };
         match conf.read().and_then(|all| conf.all_served(all)) {

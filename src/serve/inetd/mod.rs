@@ -11,11 +11,13 @@ use crate::model::error::Fatal;
 use crate::model::inetd::{Limits, Server, Services, Wrong};
 use crate::model::service::{Mode, Pass, Proto, Run, Service};
 use crate::model::sockopt::{KeepAlive, SocketOptions};
+use crate::model::state::KeptFile;
 use crate::model::text::Quoted;
 use crate::serve::entrance::{Inetd, Runs, Served};
+use crate::serve::heldfile::HeldFile;
 use crate::sys::errno::Errno;
+use crate::sys::handover::Keeper;
 use crate::sys::identity;
-use crate::sys::path::Entry;
 use change::Unbound;
 pub(crate) use prepare::Prepared;
 use std::cell::RefCell;
@@ -34,6 +36,9 @@ pub(crate) type Parse = fn(&[u8], Option<&str>) -> Services;
 /// A service, what is served for it, and a warning if its program is missing.
 type Ready = (Prepared, Rc<Served>, Option<String>);
 
+/// The file, and what it said when an skd before us had it.
+type Opened = (InetdConf, Option<Vec<u8>>);
+
 /// What all services of the file have in common.
 struct Common {
     backlog: i32,
@@ -48,9 +53,7 @@ struct Common {
 
 /// The file, and how its services are made.
 pub(crate) struct InetdConf {
-    name: Vec<u8>,
-    /// Its folder is held open, so that it is found again from inside a chroot.
-    entry: Entry,
+    file: HeldFile,
     parse: Parse,
     common: Common,
     /// Those that could not be bound.
@@ -58,7 +61,8 @@ pub(crate) struct InetdConf {
 }
 
 impl InetdConf {
-    /// `environment` is what every program gets.
+    /// `environment` is what every program gets. Where there was an skd before us, `kept` is what it had, and what its file
+    /// said comes along.
     ///
     /// # Errors
     /// 100: there is no such folder.
@@ -66,16 +70,20 @@ impl InetdConf {
         run: &Run,
         parse: Parse,
         environment: Vec<(OsString, OsString)>,
-    ) -> Result<Option<Self>, Fatal> {
+        kept: Option<&KeptFile>,
+    ) -> Result<Option<Opened>, Fatal> {
         let Some(file) = &run.inetd_conf else {
             return Ok(None);
         };
         let name = file.path.as_bytes().to_vec();
-        let entry = Entry::open(&name);
-        let unreadable = |errno| Fatal::configuration(unreadable(&name, errno));
-        Ok(Some(Self {
-            entry: entry.map_err(unreadable)?,
-            name,
+        let unreadable = |errno| Fatal::configuration(unreadable(file.path.as_bytes(), errno));
+        let (held, contents) = match kept {
+            Some(kept) => HeldFile::resume(name, kept).map(|(held, it)| (held, Some(it))),
+            None => HeldFile::open(name).map(|held| (held, None)),
+        }
+        .map_err(unreadable)?;
+        let it = Self {
+            file: held,
             parse,
             unbound: Vec::new(),
             common: Common {
@@ -88,14 +96,15 @@ impl InetdConf {
                 starts_per_minute: file.starts_per_minute,
                 host: file.host.clone(),
             },
-        }))
+        };
+        Ok(Some((it, contents)))
     }
 
     /// What to say of a file that has none where there is nothing else.
     pub(crate) fn without_services(&self) -> String {
         format!(
             "{} has no service, and there is no socket",
-            Quoted(&self.name)
+            Quoted(&self.file.name)
         )
     }
 
@@ -103,15 +112,30 @@ impl InetdConf {
     ///
     /// # Errors
     /// All that is wrong, a line each.
-    pub(crate) fn read(&self) -> Result<Vec<Prepared>, Vec<String>> {
-        let text = self.entry.read_whole(FILE_BYTES + 1);
-        let text = text.map_err(|errno| vec![unreadable(&self.name, errno)])?;
+    pub(crate) fn read(&mut self) -> Result<Vec<Prepared>, Vec<String>> {
+        let text = self.file.read(FILE_BYTES + 1);
+        let text = text.map_err(|errno| vec![unreadable(&self.file.name, errno)])?;
         if text.len() > FILE_BYTES {
-            let name = Quoted(&self.name);
+            let name = Quoted(&self.file.name);
             return Err(vec![format!("{name} is longer than {FILE_BYTES} bytes")]);
         }
-        let all = prepare::prepare((self.parse)(&text, self.common.host.as_deref()));
-        let shown = |wrong: Wrong| wrong.shown(&self.name);
+        let all = self.understand(&text)?;
+        self.file.is_right(&text);
+        Ok(all)
+    }
+
+    /// What an skd in our place needs.
+    pub(super) fn keep(&self, keeper: &mut Keeper) -> Result<Option<KeptFile>, Errno> {
+        self.file.keep(keeper)
+    }
+
+    /// The same for a text that was read before.
+    ///
+    /// # Errors
+    /// As above.
+    pub(crate) fn understand(&self, text: &[u8]) -> Result<Vec<Prepared>, Vec<String>> {
+        let all = prepare::prepare((self.parse)(text, self.common.host.as_deref()));
+        let shown = |wrong: Wrong| wrong.shown(&self.file.name);
         all.map_err(|wrong| wrong.into_iter().map(shown).collect())
     }
 
@@ -138,7 +162,7 @@ impl InetdConf {
     }
 
     fn at(&self, prepared: &Prepared, fatal: &Fatal) -> Fatal {
-        prepare::fatal(fatal, &self.name, prepared.service.at)
+        prepare::fatal(fatal, &self.file.name, prepared.service.at)
     }
 
     /// Binds what no inherited socket satisfies: the places of those that do among `inherited`, and the new ones.
@@ -183,7 +207,7 @@ impl InetdConf {
                 at: service.user_at,
                 why,
             }
-            .shown(&self.name));
+            .shown(&self.file.name));
         }
         let common = &self.common;
         let (runs, words, warning) = match &service.server {
@@ -260,7 +284,7 @@ impl InetdConf {
             Err(fatal) => {
                 let at = prepared.service.server_at;
                 let why = format!("{}, closing its connections until it is there", fatal.text);
-                let warning = Wrong { at, why }.shown(&self.name);
+                let warning = Wrong { at, why }.shown(&self.file.name);
                 // No word of a file has a NUL.
                 let file = CString::new(file.as_bytes()).unwrap_or_default();
                 (Prog::at(file, words.iter().cloned()), Some(warning))

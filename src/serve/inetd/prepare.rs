@@ -57,7 +57,7 @@ pub(super) fn prepare(services: Services) -> Result<Vec<Prepared>, Vec<Wrong>> {
     if wrong.is_empty() {
         return Ok(prepared);
     }
-    wrong.sort();
+    wrong.sort_unstable();
     Err(wrong)
 }
 
@@ -157,21 +157,31 @@ fn take(taken: &mut HashMap<String, usize>, service: &InetdService) -> Result<()
 }
 
 fn addresses(named: &Named, family: Family) -> Vec<String> {
-    let Named::Inet {
-        style, host, port, ..
-    } = named
-    else {
-        return vec![format!("{named:?}")];
+    let (style, host, port) = match named {
+        Named::Unix { name, .. } => return vec![name.to_string()],
+        // None is in such a file.
+        Named::Vsock { .. } => return Vec::new(),
+        Named::Inet {
+            style, host, port, ..
+        } => (style, host, port),
     };
+    let port = match port {
+        Port::Number(number) => number.to_string(),
+        Port::Service(name) => name.clone(),
+    };
+    let (v4, v6) = ("0.0.0.0".to_owned(), "::".to_owned());
     let hosts = match (host, family) {
-        (Host::Every, Family::V4) => vec!["0.0.0.0".into()],
-        (Host::Every, Family::V6) => vec!["::".into()],
-        (Host::Every, Family::Either) => vec!["0.0.0.0".into(), "::".into()],
+        (Host::Every, Family::V4) => vec![v4],
+        (Host::Every, Family::V6) => vec![v6],
+        (Host::Every, Family::Either) => vec![v4, v6],
         (Host::V4(ip), _) => vec![ip.to_string()],
-        (Host::V6(ip, scope), _) => vec![format!("{ip}{scope:?}")],
-        (Host::Name(name), _) => vec![format!("{name}{family:?}")],
+        (Host::V6(ip, scope), _) => vec![format!("{ip}{}", scope.as_deref().unwrap_or_default())],
+        (Host::Name(name), Family::V4) => vec![format!("4{name}")],
+        (Host::Name(name), Family::V6) => vec![format!("6{name}")],
+        (Host::Name(name), Family::Either) => vec![format!("4{name}"), format!("6{name}")],
     };
-    let address = |host: String| format!("{style:?} {host} {port:?}").replace("None", "");
+    let is_udp = *style == Style::Datagram;
+    let address = |host: String| format!("{is_udp} {host} {port}");
     hosts.into_iter().map(address).collect()
 }
 

@@ -1,0 +1,172 @@
+//! What an skd that takes the place of another is left: rules, services and PROG as they were when they were last right,
+//! and what buckets had spent.
+
+use super::Copy;
+use crate::kit::net::{Client, tcp_from_loopback};
+use crate::kit::skd::{BINARY, Running, Skd};
+use crate::kit::{Folder, eventually};
+use nix::sys::signal::Signal;
+use std::fs;
+use std::io::Read;
+
+impl Copy {
+    /// A new binary that agrees, and when it is executed for good does this first.
+    fn meddles(&self, deed: &str) {
+        self.spoil(&format!(
+            "#!/bin/sh\n[ \"$1\" = --check ] || {{ {deed}; }}\nexec {BINARY} \"$@\"\n"
+        ));
+    }
+}
+
+/// USR2, and the new one is there.
+fn upgraded(skd: &mut Running, count: usize) {
+    skd.signal(Signal::SIGUSR2);
+    skd.waits_for_nth("in the place of the skd before", count);
+}
+
+fn heard(last: u8, port: u16) -> String {
+    let mut heard = String::new();
+    // Who is closed at once may be reset.
+    let _ = tcp_from_loopback(last, port).read_to_string(&mut heard);
+    heard
+}
+
+#[test]
+fn rules_that_broke_after_the_new_binary_agreed_stay_in_force() {
+    let folder = Folder::new();
+    let rules = folder.path("rules");
+    for deed in [format!("echo nonsense > {rules}"), format!("rm {rules}")] {
+        fs::write(&rules, "127.0.0.1:allow\n:deny\n").unwrap();
+        let copy = Copy::new();
+        let skd = Skd::new("-vv -1 -t 127.0.0.1:0 --rules").word(&rules);
+        let mut skd = skd.word("echo").word("in").binary(&copy.path).start();
+        let port = skd.port();
+        let both = || [heard(1, port), heard(2, port)];
+        assert_eq!(both(), ["in\n", ""]);
+        copy.meddles(&deed);
+        upgraded(&mut skd, 1);
+        assert_eq!(both(), ["in\n", ""]);
+        skd.waits_for("keeping the rules as they were");
+        // As soon as they are right again they hold.
+        fs::write(&rules, "127.0.0.2:allow\n:deny\n").unwrap();
+        skd.signal(Signal::SIGHUP);
+        skd.waits_for("read the rules again");
+        assert_eq!(both(), ["", "in\n"]);
+        skd.stop();
+    }
+}
+
+#[test]
+fn a_program_that_is_gone_by_then_is_no_end() {
+    let (copy, folder) = (Copy::new(), Folder::new());
+    let prog = folder.script("prog", "echo here");
+    let skd = Skd::new("-vv -1 -t 127.0.0.1:0").word(&prog);
+    let mut skd = skd.binary(&copy.path).start();
+    let port = skd.port();
+    copy.meddles(&format!("mv {prog} {prog}.away"));
+    upgraded(&mut skd, 1);
+    assert_eq!(Client::tcp(port).hears_all(), "");
+    skd.waits_for("No such file or directory, closing the connection of ");
+    fs::rename(format!("{prog}.away"), &prog).unwrap();
+    assert_eq!(Client::tcp(port).hears_all(), "here\n");
+    skd.stop();
+}
+
+#[test]
+fn services_of_a_file_that_broke_meanwhile_are_served_as_they_were() {
+    let (copy, folder) = (Copy::new(), Folder::new());
+    let (conf, socket) = (folder.path("conf"), folder.path("socket"));
+    fs::write(
+        &conf,
+        format!("{socket} stream unix nowait root /bin/echo echo in\n"),
+    )
+    .unwrap();
+    let skd = Skd::new("-vv --inetd-conf").word(&conf);
+    let mut skd = skd.binary(&copy.path).start();
+    copy.meddles(&format!("echo nonsense > {conf}"));
+    upgraded(&mut skd, 1);
+    skd.waits_for("TYPE is missing, keeping the services as they were");
+    assert_eq!(Client::unix(&socket).hears_all(), "in\n");
+    skd.stop();
+    assert!(!fs::exists(&socket).unwrap());
+}
+
+#[test]
+fn what_a_bucket_has_spent_stays_spent() {
+    let copy = Copy::new();
+    let skd = Skd::new("-vv -1 --rate-per-source 1/3600 -t 127.0.0.1:0 echo in");
+    let mut skd = skd.binary(&copy.path).start();
+    let port = skd.port();
+    assert_eq!(
+        (heard(1, port).as_str(), heard(1, port).as_str()),
+        ("in\n", "")
+    );
+    upgraded(&mut skd, 1);
+    assert_eq!(
+        (heard(1, port).as_str(), heard(2, port).as_str()),
+        ("", "in\n")
+    );
+    skd.stop();
+    let skd = Skd::new("-vv -1 --rate 1/3600 -t 127.0.0.1:0 echo in");
+    let mut skd = skd.binary(&copy.path).start();
+    let port = skd.port();
+    assert_eq!(heard(1, port), "in\n");
+    let _waits = Client::tcp(port);
+    upgraded(&mut skd, 1);
+    skd.is_alone();
+    let status = skd.status();
+    assert!(status.starts_with("0 accepted 1 "), "{status}");
+    skd.stop();
+}
+
+#[test]
+fn a_program_that_takes_nothing_is_not_started_sooner() {
+    let copy = Copy::new();
+    let skd = Skd::new("-vv -1 -w -t 127.0.0.1:0 true");
+    let mut skd = skd.binary(&copy.path).start();
+    let port = skd.port();
+    let _waits = Client::tcp(port);
+    // The pause behind the fourth is 2 s.
+    skd.waits_for_nth("info: end ", 4);
+    upgraded(&mut skd, 1);
+    let status = skd.status();
+    assert!(status.starts_with("0 accepted 1 "), "{status}");
+    let starts = skd
+        .seen
+        .iter()
+        .filter(|line| line.contains(" accept "))
+        .count();
+    assert_eq!(starts, 4, "{:#?}", skd.seen);
+    skd.stop();
+}
+
+#[test]
+fn rules_by_a_relative_path_are_found_after_another_folder_was_entered() {
+    let (copy, folder) = (Copy::new(), Folder::new());
+    fs::write(folder.path("rules"), ":allow,MINE=\"1\"\n").unwrap();
+    let enter = folder.script("enter", &format!("cd {} && exec \"$@\"", folder.path("")));
+    let words = [
+        "-vv",
+        "-1",
+        "-t",
+        "127.0.0.1:0",
+        "--rules",
+        "rules",
+        "--chdir",
+        "/",
+    ];
+    let skd = Skd::with_words(words)
+        .word("sh")
+        .word("-c")
+        .word("echo $MINE");
+    let mut skd = skd.binary(&copy.path).under(&enter).start();
+    let port = skd.port();
+    upgraded(&mut skd, 1);
+    assert_eq!(Client::tcp(port).hears_all(), "1\n");
+    fs::write(folder.path("rules"), ":allow,MINE=\"2\"\n").unwrap();
+    skd.signal(Signal::SIGHUP);
+    eventually("the new rules", || {
+        (Client::tcp(port).hears_all() == "2\n").then_some(())
+    });
+    skd.stop();
+}
