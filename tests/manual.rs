@@ -56,7 +56,7 @@ fn unescaped(text: &str) -> String {
 }
 
 /// A section's lines of source.
-fn section(name: &str) -> Vec<&'static str> {
+pub(crate) fn section(name: &str) -> Vec<&'static str> {
     let heads = [format!(".SH {name}"), format!(".SH \"{name}\"")];
     let lines = MANUAL
         .lines()
@@ -420,6 +420,8 @@ fn the_command_lines_of_manual_and_readme_pass_check() {
     }
     let folder = Folder::new();
     std::fs::write(folder.path("rules"), ":allow\n").unwrap();
+    let service = "127.0.0.1:7 stream tcp nowait root internal echo\n";
+    std::fs::write(folder.path("inetd.conf"), service).unwrap();
     folder.script("skd", &format!("exec {BINARY} --check \"$@\""));
     folder.script("uscheduled", ":");
     let of_readme = README.lines().filter_map(|line| line.strip_prefix("    "));
@@ -435,7 +437,7 @@ fn the_command_lines_of_manual_and_readme_pass_check() {
         serves.then_some(line)
     });
     let commands: Vec<_> = commands.collect();
-    assert_eq!(commands.len(), 33, "{commands:#?}");
+    assert_eq!(commands.len(), 35, "{commands:#?}");
     for line in commands {
         let is_able = (!line.contains(" --user ") || need::root())
             && (!line.contains(" --vsock ") || need::vsock())
@@ -446,7 +448,7 @@ fn the_command_lines_of_manual_and_readme_pass_check() {
         }
     }
     let left = std::fs::read_dir(folder.path("")).unwrap().count();
-    assert_eq!(left, 3, "--check leaves nothing behind");
+    assert_eq!(left, 4, "--check leaves nothing behind");
 }
 
 #[test]

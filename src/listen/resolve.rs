@@ -15,7 +15,7 @@ pub(crate) enum Addresses {
     Listed(Vec<SocketAddr>),
 }
 
-/// Looks up what is a name; the option is for messages.
+/// Looks up what is a name; the option, or how another name of skd calls the place, is for messages.
 ///
 /// # Errors
 /// 100 for an unknown service; 111 for a host or an interface that is not found.
@@ -86,10 +86,14 @@ fn service(option: &str, style: Style, name: &str) -> Result<u16, Fatal> {
     } else {
         (c"tcp", "tcp")
     };
+    let expected = match option.as_bytes() {
+        [b'-', ..] => "[HOST:]PORT expected, PORT being",
+        _ => "PORT is",
+    };
     names::port_of_service(name, protocol).ok_or_else(|| {
+        let name = Quoted(name.as_bytes());
         Fatal::usage(format!(
-            "{option}: there is no {shown} service {}; [HOST:]PORT expected, PORT being 0 to 65535 or a service name",
-            Quoted(name.as_bytes())
+            "{option}: there is no {shown} service {name}; {expected} 0 to 65535 or a service name",
         ))
     })
 }

@@ -1,6 +1,7 @@
 //! Every example of the manual, run for real.
 
 use super::admission::{judges, tells_client};
+use super::listeners::serves_a_file;
 use super::listeners::{
     becomes_the_server, does_jobs, ends_when_nobody_comes, lends_its_listener, listens_to_machines,
 };
@@ -39,6 +40,7 @@ const RUNS: &[Run] = &[
         "skd --proxy-from 127.0.0.1 -t 127.0.0.1:7006 ",
         tells_client,
     ),
+    ("printf '%s\\n' '127.0.0.1:7011 stream ", serves_a_file),
     ("skd -u 127.0.0.1:7069 sh -c ", tells_sender),
     (
         "systemd-socket-activate -l @skd-activated skd -v cat",

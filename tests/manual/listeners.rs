@@ -1,9 +1,13 @@
 //! The examples of the manual about listeners that are lent, adopted or of rare kinds, run for real.
 
+use super::README;
 use super::examples::{started, words};
+use super::machine::shell;
 use crate::kit::net::Client;
-use crate::kit::skd::Skd;
-use crate::kit::{Folder, eventually, executable, need};
+use crate::kit::skd::{BINARY, Running, Skd};
+use crate::kit::{DEADLINE, Folder, eventually, executable, need};
+use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
+use std::os::unix::fs::symlink;
 use std::os::unix::net::UnixStream;
 
 /// The same, only sooner.
@@ -95,4 +99,42 @@ pub(super) fn listens_to_machines(block: &str) {
         let stderr = skd.stop().stderr;
         assert_eq!(stderr, format!("skd: info: listen vsock:*:{port}\n"));
     }
+}
+
+/// The README has the same lines. At an address of this process's own, and by skd and by its other name.
+pub(super) fn serves_a_file(block: &str) {
+    assert!(README.contains(&format!("    {}\n\n", block.replace('\n', "\n    "))));
+    if !need::root() {
+        return;
+    }
+    let [.., high, low] = std::process::id().to_be_bytes();
+    let place: SocketAddr = (Ipv4Addr::new(127, 65 | high, low, 1), 7011).into();
+    let block = block.replace("127.0.0.1:7011", &place.to_string());
+    let lines: Vec<_> = block.lines().collect();
+    let folder = Folder::new();
+    assert_eq!(shell("", &lines[..2].join("\n"), &folder), "");
+    let (link, call) = lines[3].split_once(" && ./inetd ").unwrap();
+    let path = folder.path("bin");
+    std::fs::create_dir(&path).unwrap();
+    symlink(BINARY, format!("{path}/skd")).unwrap();
+    let path = format!("PATH={path}:$PATH;");
+    assert_eq!(shell("", &format!("{path} {link}"), &folder), "");
+    let under = format!("env -C {}", folder.path(""));
+    is_served(started(lines[2], &folder), place);
+    let named = Skd::new(call).binary(&folder.path("inetd"));
+    let mut named = named.under(&under).spawn();
+    named.waits_for("info: listen ");
+    is_served(named, place);
+}
+
+fn is_served(skd: Running, place: SocketAddr) {
+    let told = Client::tcp_to(place).hears_all();
+    assert!(told.contains(':') && told.ends_with('\n'), "{told}");
+    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+    socket.set_read_timeout(Some(DEADLINE)).unwrap();
+    socket.send_to(b"hello", place).unwrap();
+    let mut heard = [0; 9];
+    let (len, from) = socket.recv_from(&mut heard).unwrap();
+    assert_eq!((&heard[..len], from), (&b"hello"[..], place));
+    skd.stop();
 }

@@ -124,6 +124,12 @@ fn every_failure_of_its_own_is_20() {
             format!("usage: there is no option \"-x\"{hint}"),
         ),
         (
+            "127.0.0.1 nosuch cat",
+            format!(
+                "usage: ADDRESS PORT: there is no tcp service \"nosuch\"; PORT is 0 to 65535 or a service name{hint}"
+            ),
+        ),
+        (
             "127.0.0.1 0 /no/such",
             "fatal: unable to run \"/no/such\": No such file or directory".into(),
         ),

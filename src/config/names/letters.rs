@@ -29,7 +29,10 @@ impl Letters {
             let mut letters = word.as_bytes().get(1..).unwrap_or_default();
             while let [letter, rest @ ..] = letters {
                 letters = rest;
-                let shown = || Quoted(&[b'-', *letter]).to_string();
+                let shown = || match *letter {
+                    b'-' => Quoted(word.as_bytes()).to_string(),
+                    letter => Quoted(&[b'-', letter]).to_string(),
+                };
                 let place = known.bytes().position(|it| it == *letter && it != b':');
                 let place =
                     place.ok_or_else(|| Fatal::usage(format!("there is no option {}", shown())))?;
@@ -100,7 +103,7 @@ mod tests {
         for (words, text) in [
             ("-x", "there is no option \"-x\""),
             ("-a:", "there is no option \"-:\""),
-            ("--help", "there is no option \"--\""),
+            ("--help", "there is no option \"--help\""),
             ("-ac", "-c: a value is missing"),
         ] {
             let words = words.split(' ').map(OsString::from).collect();

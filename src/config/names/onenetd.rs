@@ -3,11 +3,13 @@
 use crate::config::Asked;
 use crate::config::names::letters::Letters;
 use crate::config::names::meant;
+use crate::model::address::Named;
 use crate::model::daemon::{Id, Identity};
 use crate::model::error::Fatal;
 use crate::model::number;
 use crate::model::text::Quoted;
 use std::ffi::{OsStr, OsString};
+use std::net::Ipv4Addr;
 use std::os::unix::ffi::OsStrExt;
 
 const USAGE: &str = "\
@@ -20,7 +22,7 @@ ADDRESS is 0 for every IPv4 address, PORT is 0 for any free one.
   -c N    at most N children at once [40]
   -b N    a backlog of N connections [10]
   -r MSG  say MSG to those beyond -c; \\r, \\n, \\t and \\\\ are escapes
-  -6      ADDRESS is of IPv6; 0 and :: are every address
+  -6      ADDRESS is of IPv6; 0 and :: are every address, of IPv4 too
   -u UID, -g GID, -U
           give up all others; -U: what UID and GID say
   -1      print the port on stdout
@@ -35,8 +37,9 @@ const CALLED: [(&str, &str); 4] = [
     ("--max-connections", "-c"),
     ("--backlog", "-b"),
     ("--refuse", "-r"),
-    ("--tcp", "ADDRESS PORT"),
+    ("--tcp", PLACE),
 ];
+const PLACE: &str = "ADDRESS PORT";
 
 pub(super) fn read(words: Vec<OsString>) -> Result<Asked, Fatal> {
     let typed = Letters::read("c:6g:u:U1b:DQvehr:", words)?;
@@ -58,9 +61,7 @@ pub(super) fn read(words: Vec<OsString>) -> Result<Asked, Fatal> {
     if let Some(message) = typed.value(b'r') {
         option("--refuse", message);
     }
-    if !typed.has(b'6') && !address.as_bytes().contains(&b':') {
-        words.push("--ipv4".into());
-    }
+    words.extend(family(address, typed.has(b'6')).map(Into::into));
     let flags = [
         (b'1', "--print-port"),
         (b'D', "--nodelay"),
@@ -75,6 +76,11 @@ pub(super) fn read(words: Vec<OsString>) -> Result<Asked, Fatal> {
     words.push("--".into());
     words.extend(typed.rest.iter().skip(2).cloned());
     let mut run = meant(words, &CALLED)?;
+    for named in &mut run.named {
+        if let Named::Inet { option, .. } = named {
+            *option = PLACE;
+        }
+    }
     run.daemon.privileges.identity = identity(&typed)?;
     Ok(Asked::Run(run))
 }
@@ -86,12 +92,32 @@ fn place(address: &OsStr, port: &OsStr, v6: bool) -> Result<OsString, Fatal> {
         b"0" => b"0.0.0.0".to_vec(),
         ip if ip.contains(&b':') => [b"[", ip, b"]"].concat(),
         b"" => return Err(Fatal::usage("ADDRESS is empty")),
+        host if v6 && is_ipv4(host) => {
+            let host = Quoted(host);
+            return Err(Fatal::usage(format!(
+                "-6: {host} is an address of IPv4; one of IPv6, a name, 0 or :: is expected"
+            )));
+        }
         host => host.to_vec(),
     };
     if port.is_empty() {
         return Err(Fatal::usage("PORT is empty"));
     }
     Ok(OsStr::from_bytes(&[host.as_slice(), b":", port.as_bytes()].concat()).to_owned())
+}
+
+fn is_ipv4(host: &[u8]) -> bool {
+    str::from_utf8(host).is_ok_and(|host| host.parse::<Ipv4Addr>().is_ok())
+}
+
+/// The option that says of which family ADDRESS is, where it does not say so itself.
+fn family(address: &OsStr, v6: bool) -> Option<&'static str> {
+    match (address.as_bytes(), v6) {
+        (b"0" | b"::", true) => None,
+        (ip, false) if ip.contains(&b':') => None,
+        (_, true) => Some("--ipv6"),
+        (_, false) => Some("--ipv4"),
+    }
 }
 
 fn identity(typed: &Letters) -> Result<Identity, Fatal> {
@@ -160,23 +186,19 @@ mod tests {
             (
                 "-6 ::1 7",
                 Host::V6("::1".parse().unwrap(), None),
-                Family::Either,
+                Family::V6,
             ),
             (
                 "::1 7",
                 Host::V6("::1".parse().unwrap(), None),
                 Family::Either,
             ),
-            (
-                "-6 localhost 7",
-                Host::Name("localhost".into()),
-                Family::Either,
-            ),
+            ("-6 localhost 7", Host::Name("localhost".into()), Family::V6),
         ];
         for (words, host, family) in table {
             let run = run(&format!("{words} cat")).unwrap();
             let named = Named::Inet {
-                option: "--tcp",
+                option: "ADDRESS PORT",
                 style: Style::Stream,
                 host,
                 port: Port::Number(7),
@@ -235,7 +257,11 @@ mod tests {
                 "0 70000 cat",
                 "ADDRESS PORT: \"0.0.0.0:70000\": a port is 0 to 65535 or a service name",
             ),
-            ("--help", "there is no option \"--\""),
+            (
+                "-6 127.0.0.1 7 cat",
+                "-6: \"127.0.0.1\" is an address of IPv4; one of IPv6, a name, 0 or :: is expected",
+            ),
+            ("--help", "there is no option \"--help\""),
         ] {
             assert_eq!(run(words).unwrap_err(), text, "{words}");
         }
