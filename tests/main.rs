@@ -15,6 +15,7 @@ mod chroot;
 mod command_line;
 mod datagrams;
 mod environ;
+mod faults;
 mod inetd;
 mod inherited;
 mod json;

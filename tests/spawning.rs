@@ -5,12 +5,13 @@ mod calls;
 
 use crate::kit::net::Client;
 use crate::kit::skd::{Running, Skd, field};
+use crate::kit::strace::Strace;
 use crate::kit::{Folder, eventually, executable, need};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use std::fs::File;
 use std::os::unix::fs::symlink;
-use std::process::{Child, Command};
+use std::process::Command;
 
 /// How many children may be on their way to execve(2) at once.
 const SLOTS: usize = 8;
@@ -18,42 +19,20 @@ const SLOTS: usize = 8;
 /// As in troubles: a loop that spins takes a hundred in the second that it is watched for.
 const IDLE_TICKS: u64 = 30;
 
-/// strace(1) on skd: no child that starts gets beyond the beginning of a system call.
-struct Hold(Child);
-
-impl Hold {
-    fn on(skd: &Running, call: &str) -> Self {
-        let inject = format!("-e inject={call}:delay_enter=1000000000");
-        Self::with(
-            skd,
-            &format!("-f -qq -o /dev/null -e trace={call} {inject}"),
-        )
-    }
-
-    fn with(skd: &Running, words: &str) -> Self {
-        let strace = Command::new("strace")
-            .args(words.split(' '))
-            .args(["-p", &skd.pid().to_string()])
-            .spawn()
-            .unwrap();
-        eventually("a tracer", || (skd.field("TracerPid") != "0").then_some(()));
-        Self(strace)
-    }
-}
-
-impl Drop for Hold {
-    /// Lets all go on.
-    fn drop(&mut self) {
-        let _ = kill(Pid::from_raw(self.0.id().cast_signed()), Signal::SIGTERM);
-        let _ = self.0.wait();
-    }
+/// No child that starts gets beyond the beginning of this system call, until the tracer is dropped.
+fn hold(skd: &Running, call: &str) -> Strace {
+    let inject = format!("-e inject={call}:delay_enter=1000000000");
+    Strace::on(
+        skd,
+        &format!("-f -qq -o /dev/null -e trace={call} {inject}"),
+    )
 }
 
 /// skd with echo clients, all of which have a child that is held in execve(2).
-fn holding(words: &str, clients: usize) -> (Running, u16, Hold, Vec<Client>) {
+fn holding(words: &str, clients: usize) -> (Running, u16, Strace, Vec<Client>) {
     let mut skd = Skd::new(words).start();
     let port = skd.port();
-    let hold = Hold::on(&skd, "execve");
+    let hold = hold(&skd, "execve");
     let clients = (0..clients).map(|_| Client::tcp(port)).collect();
     (skd, port, hold, clients)
 }
@@ -116,7 +95,7 @@ fn a_child_stopped_before_it_becomes_prog_holds_one_slot_and_nothing_else() {
     }
     let mut skd = Skd::new("-1 -v -t 127.0.0.1:0 cat").start();
     let port = skd.port();
-    let hold = Hold::on(&skd, "dup3");
+    let hold = hold(&skd, "dup3");
     let mut first = Client::tcp(port);
     let child = held(&skd, 1)[0];
     // It stops when the call that it is held in is done.

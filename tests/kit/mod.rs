@@ -7,6 +7,7 @@ pub(crate) mod net;
 pub(crate) mod s6;
 pub(crate) mod skd;
 pub(crate) mod sockets;
+pub(crate) mod strace;
 pub(crate) mod syslog;
 pub(crate) mod systemd;
 #[cfg(feature = "top")]

@@ -1,8 +1,8 @@
 //! What a child calls between clone(2) and execve(2): what `sys/spawn/child.rs` lists, in that order, and nothing else.
 
-use super::Hold;
 use crate::kit::net::Client;
 use crate::kit::skd::Skd;
+use crate::kit::strace::Strace;
 use crate::kit::{Folder, eventually, need};
 
 #[test]
@@ -15,7 +15,7 @@ fn a_child_makes_the_calls_that_are_listed_and_no_others() {
         .under("prlimit --nofile=64:128")
         .start();
     let port = skd.port();
-    let tracer = Hold::with(&skd, &format!("-ff -qq -o {}", folder.path("trace")));
+    let tracer = Strace::on(&skd, &format!("-ff -qq -o {}", folder.path("trace")));
     Client::tcp(port).says("hello").hears("hello");
     let accept = skd.waits_for(" accept ");
     let (_, rest) = accept.split_once(" pid ").unwrap();
