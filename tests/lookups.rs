@@ -2,6 +2,7 @@
 //! waits for those of somebody else.
 
 mod judged;
+mod services;
 
 use crate::kit::net::{self, Client, own_network};
 use crate::kit::skd::{Running, Skd};

@@ -69,7 +69,8 @@ impl Wanted {
                 host,
                 port,
             } => {
-                let addresses = resolve::addresses((option, *style), host, port, family)?;
+                let addresses =
+                    resolve::addresses((option, *style), host, port, family, &options.hosts)?;
                 try_out(options, *style, &addresses, inherited)?;
                 Ok(Self::Inet {
                     style: *style,
@@ -130,6 +131,37 @@ impl Wanted {
             }
         };
         inherited.style == style && has_place
+    }
+
+    /// The places among these of sockets that together are all that is wanted here, and no more; none, if anything is
+    /// missing.
+    pub(crate) fn all_among<'a>(
+        &self,
+        sockets: impl Iterator<Item = (usize, &'a Listener)> + Clone,
+    ) -> Vec<usize> {
+        let find = |address: SocketAddr, v6_only: bool| {
+            let place = Place::Inet(unmapped(address));
+            let is_it = |(_, it): &(usize, &Listener)| {
+                self.is_satisfied_by(it)
+                    && it.place == place
+                    && (!address.is_ipv6() || it.is_v6_only == v6_only || !place.is_wildcard())
+            };
+            sockets.clone().find(is_it).map(|(number, _)| number)
+        };
+        let all: Option<Vec<usize>> = match self {
+            Self::Inet { addresses, .. } => match addresses {
+                Addresses::Listed(all) => all.iter().map(|it| find(*it, true)).collect(),
+                Addresses::Every(port) => {
+                    let v6 = SocketAddr::from((Ipv6Addr::UNSPECIFIED, *port));
+                    find(v6, false).map(|number| vec![number])
+                }
+            },
+            Self::Unix { .. } | Self::Vsock { .. } => {
+                let mut fitting = sockets.filter(|(_, it)| self.is_satisfied_by(it));
+                fitting.next().map(|(number, _)| vec![number])
+            }
+        };
+        all.unwrap_or_default()
     }
 
     /// Binds what no inherited socket satisfies.

@@ -11,14 +11,21 @@ use crate::model::sockopt::{KeepAlive, SocketOptions};
 use crate::model::text::Quoted;
 use crate::sys::errno::Errno;
 use crate::sys::{names, socket};
-use std::net::SocketAddr;
+use std::collections::HashMap;
+use std::net::{IpAddr, SocketAddr};
 use std::os::fd::OwnedFd;
+use std::rc::Rc;
 
 /// How many may wait for metrics.
 const METRICS_BACKLOG: i32 = 64;
 
+/// What look-ups of hosts have found, or why they have not.
+pub(crate) type Hosts = HashMap<String, Result<Vec<IpAddr>, String>>;
+
 /// How sockets are made: what all of them have in common.
 pub(crate) struct BindOptions {
+    /// Hosts that have been looked up already; all others are looked up when they are wanted.
+    pub(super) hosts: Rc<Hosts>,
     /// `None`: stream sockets are bound and no more.
     pub(super) backlog: Option<i32>,
     pub(super) access: Access,
@@ -42,6 +49,7 @@ impl BindOptions {
             },
             sockets: making.sockets.clone(),
             keepalive,
+            hosts: Rc::default(),
         })
     }
 
@@ -50,8 +58,10 @@ impl BindOptions {
         backlog: i32,
         sockets: SocketOptions,
         keepalive: Option<KeepAlive>,
+        hosts: Rc<Hosts>,
     ) -> Self {
         Self {
+            hosts,
             backlog: Some(backlog),
             access: Access {
                 mode: Some(0o666),
@@ -70,6 +80,7 @@ impl BindOptions {
             access: self.access,
             sockets: SocketOptions::default(),
             keepalive: None,
+            hosts: Rc::clone(&self.hosts),
         }
     }
 

@@ -29,7 +29,7 @@ use std::ffi::{OsStr, OsString};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 pub(crate) use bind::Wanted;
-pub(crate) use bindoptions::BindOptions;
+pub(crate) use bindoptions::{BindOptions, Hosts};
 pub(crate) use ready::ReadyFd;
 pub(crate) use resume::{Resumed, metrics as resume_metrics};
 pub(crate) use unixfile::SocketFile;

@@ -1,5 +1,6 @@
 //! Turns `[HOST:]PORT` into the addresses to bind.
 
+use crate::listen::bindoptions::Hosts;
 use crate::model::address::{Family, Host, LOGGED_AS, Port, Style};
 use crate::model::error::Fatal;
 use crate::model::text::Quoted;
@@ -15,7 +16,7 @@ pub(crate) enum Addresses {
     Listed(Vec<SocketAddr>),
 }
 
-/// Looks up what is a name; the option, or how another name of skd calls the place, is for messages.
+/// Looks up what is a name and not among `hosts`; the option, or how another name of skd calls the place, is for messages.
 ///
 /// # Errors
 /// 100 for an unknown service; 111 for a host or an interface that is not found.
@@ -24,6 +25,7 @@ pub(crate) fn addresses(
     host: &Host,
     port: &Port,
     family: Family,
+    hosts: &Hosts,
 ) -> Result<Addresses, Fatal> {
     let port = match port {
         Port::Number(number) => *number,
@@ -50,7 +52,9 @@ pub(crate) fn addresses(
         }
         (Host::Name(name), _) => {
             let deed = format!("find the host {}", Quoted(name.as_bytes()));
-            let mut all = names::addresses_of_host(name)
+            let known = hosts.get(&**name).cloned();
+            let mut all = known
+                .unwrap_or_else(|| names::addresses_of_host(name))
                 .map_err(|reason| Fatal::unable(&deed, format!("{reason}{}", hint(name))))?;
             all.retain(|ip| match family {
                 Family::Either => true,

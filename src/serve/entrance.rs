@@ -84,6 +84,13 @@ struct Entrance {
     served: Rc<Served>,
 }
 
+fn pass_on(before: &Inetd, served: &Served, limits: Limits) {
+    let Some(inetd) = &served.inetd else { return };
+    let mut quota = before.quota.take();
+    quota.change(limits, Instant::now());
+    inetd.quota.replace(quota);
+}
+
 /// By the place of their listener.
 #[derive(Default)]
 pub(crate) struct Entrances(Vec<Entrance>);
@@ -124,13 +131,19 @@ impl Entrances {
 
     /// What has been started for the service of the same name counts for the limits of this one.
     pub(super) fn inherit_quota(&self, served: &Served, limits: Limits) {
-        let Some(inetd) = &served.inetd else { return };
+        let name = served.inetd.as_ref().map(|it| &it.name);
         let all = self.0.iter().filter_map(|it| it.served.inetd.as_ref());
-        let mut same = all.filter(|it| it.name == inetd.name);
+        let mut same = all.filter(|it| Some(&it.name) == name);
         if let Some(before) = same.next() {
-            let mut quota = before.quota.take();
-            quota.change(limits, Instant::now());
-            inetd.quota.replace(quota);
+            pass_on(before, served, limits);
+        }
+    }
+
+    /// The same of the service at this place.
+    pub(super) fn hand_quota(&self, place: usize, served: &Served, limits: Limits) {
+        let entrance = self.0.get(place);
+        if let Some(before) = entrance.and_then(|it| it.served.inetd.as_ref()) {
+            pass_on(before, served, limits);
         }
     }
 

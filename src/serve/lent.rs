@@ -240,6 +240,7 @@ impl Server {
     /// growing pauses.
     pub(super) fn take_back(&mut self, place: usize, now: Instant) {
         self.hear_news();
+        self.mend(place);
         let Some(listening) = self.listeners.get_mut(place) else {
             return;
         };

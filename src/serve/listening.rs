@@ -90,7 +90,7 @@ impl Listenings {
         0..self.0.len()
     }
 
-    pub(crate) fn each(&self) -> impl Iterator<Item = (usize, &Listening)> {
+    pub(crate) fn each(&self) -> impl Iterator<Item = (usize, &Listening)> + Clone {
         let each = self.0.iter().enumerate();
         each.filter_map(|(place, it)| Some((place, it.as_ref()?)))
     }

@@ -21,6 +21,7 @@ pub(crate) mod inetd;
 mod internal;
 mod lent;
 mod listening;
+mod mending;
 pub(crate) mod notices;
 mod pending;
 mod requests;
@@ -77,6 +78,7 @@ const PATIENCE: Duration = Duration::from_millis(10);
 const SIGNALS: u64 = u64::MAX;
 const REAPER: u64 = u64::MAX - 1;
 const VERDICTS: u64 = u64::MAX - 2;
+const LOOKUP: u64 = u64::MAX - 3;
 
 /// skd while it serves.
 pub(crate) struct Server {

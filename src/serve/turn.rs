@@ -3,7 +3,7 @@
 use crate::model::event::Trouble;
 use crate::serve::listening::Way;
 use crate::serve::stopping::Stopping;
-use crate::serve::{REAPER, REST, SIGNALS, Server, VERDICTS};
+use crate::serve::{LOOKUP, REAPER, REST, SIGNALS, Server, VERDICTS};
 use crate::serve::{farewell, internal, pending, scrapes};
 use std::time::Instant;
 
@@ -160,6 +160,7 @@ impl Server {
         match token {
             REAPER => self.hear_reaper(),
             VERDICTS => self.hear_verdicts(),
+            LOOKUP => self.hear_lookup(),
             pending::TOKENS..=pending::LAST_TOKEN => self.hear_header(token),
             internal::TOKENS..=internal::LAST_TOKEN => self.go_on_with_visit(token),
             internal::TOLD..=internal::LAST_TOLD => self.go_on_telling(token),

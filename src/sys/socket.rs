@@ -195,6 +195,15 @@ pub(crate) fn peer_address(socket: impl AsFd) -> Result<SockAddr, Errno> {
     Ok(peer.1)
 }
 
+/// connect(2) to nobody: a datagram socket hears everybody again.
+pub(crate) fn disconnect(socket: impl AsFd) -> Result<(), Errno> {
+    // SAFETY: an address of this kind is plain old data, for which all zeroes are a value: that of AF_UNSPEC.
+    let nobody: libc::sockaddr = unsafe { std::mem::zeroed() };
+    let len = size_of::<libc::sockaddr>() as libc::socklen_t;
+    // SAFETY: the kernel reads `len` bytes of `nobody`, which has that many.
+    check(unsafe { libc::connect(socket.as_fd().as_raw_fd(), &raw const nobody, len) }).map(drop)
+}
+
 /// What a call returned, and the address that it filled in.
 fn with_address(
     call: impl FnOnce(*mut libc::sockaddr, *mut libc::socklen_t) -> c_int,

@@ -87,6 +87,12 @@ fn datagrams_are_answered_but_not_to_ports_of_services() {
     assert_eq!(ask(7009, b"").len(), 26);
     assert_eq!(ask(7010, b"").len(), 4);
     assert_eq!(ask(7011, b"").len(), 74);
+    // From the port of one of them: it would answer in turn, and so on for ever.
+    let own = UdpSocket::bind((std::net::Ipv4Addr::new(127, 63, 0, 1), 7009)).unwrap();
+    own.send_to(b"x", conf.address()).unwrap();
+    assert_eq!(ask(7007, b"y"), b"y");
+    own.set_nonblocking(true).unwrap();
+    own.recv(&mut [0; 9]).unwrap_err();
     // What is discarded is not answered: the next answer is to the next question.
     udp.connect((conf.ip, 7008)).unwrap();
     udp.send(b"x").unwrap();

@@ -94,6 +94,82 @@ fn a_file_that_is_wrong_changes_nothing() {
     skd.stop();
 }
 
+/// As an editor leaves it for a moment: at the start it would have been an error.
+#[test]
+fn a_file_without_services_changes_nothing_where_there_is_nothing_else() {
+    let conf = Conf::of("IP:7007 stream tcp nowait root /bin/echo echo old\n");
+    let mut skd = conf.start();
+    conf.put("# soon\n");
+    let text = format!(
+        "\"{}\" has no service, and there is no socket, keeping the services as they were",
+        conf.path
+    );
+    reread(&mut skd, &text);
+    assert_eq!(conf.client().hears_all(), "old\n");
+    skd.stop();
+    // Beside PROG it is one.
+    conf.put("IP:7007 stream tcp nowait root /bin/echo echo old\n");
+    let mut skd = conf.skd("-vv -1 -t 127.0.0.1:0").word("cat").start();
+    skd.waits_for("7007");
+    let port = skd.port();
+    conf.put("# soon\n");
+    reread(&mut skd, &format!("closed tcp:{}", conf.address()));
+    crate::kit::net::echoes(port);
+    skd.stop();
+}
+
+#[test]
+fn a_service_that_is_called_otherwise_keeps_its_sockets_and_who_waits() {
+    let at_once = "stream tcp nowait root /bin/echo echo";
+    let conf = Conf::of(&format!("IP:7007 {at_once} old\n7012 {at_once} old\n"));
+    let mut skd = conf.skd("-vv").start();
+    skd.waits_for("listen tcp:[::]:7012");
+    let before = sockets(&skd);
+    conf.put(
+        "IP:7007 stream tcp4 nowait/1 root /bin/echo echo new\n\
+         *:7012 stream tcp4 nowait root /bin/echo echo new\n",
+    );
+    let (mut waiting, mut other) = skd.while_stopped(|| {
+        skd.signal(Signal::SIGHUP);
+        let other = SocketAddr::from(([127, 0, 0, 1], 7012));
+        (conf.client(), Client::tcp_to(other))
+    });
+    assert_eq!(waiting.hears_rest(), "new\n");
+    assert_eq!(other.hears_rest(), "new\n");
+    skd.waits_for("closed tcp:[::]:7012");
+    let after = sockets(&skd);
+    assert_eq!(after.len() + 1, before.len());
+    assert!(after.iter().all(|it| before.contains(it)));
+    // One socket for both families is another type.
+    conf.put("7012 stream tcp46 nowait root /bin/echo echo both\n");
+    reread(&mut skd, "closed tcp:0.0.0.0:7012");
+    skd.waits_for_nth("listen tcp:[::]:7012", 2);
+    let v4 = SocketAddr::from(([127, 0, 0, 1], 7012));
+    assert_eq!(Client::tcp_to(v4).hears_all(), "both\n");
+    skd.stop();
+}
+
+/// Whoever gets a socket can spoil it for all that come after.
+#[test]
+fn a_socket_that_a_program_has_shut_or_connected_serves_again() {
+    let conf = Conf::of(
+        "IP:7007 stream tcp wait root PROBE probe accept-and-shut 0\n\
+         IP:7007 dgram udp wait root PROBE probe echo-and-connect\n",
+    );
+    let mut skd = conf.start();
+    skd.waits_for("listen udp:");
+    for round in 1..=2 {
+        assert_eq!(conf.client().hears_all(), "bye\n");
+        skd.waits_for_nth("/probe\" had shut tcp:", round);
+        // From another port each time.
+        let client = conf.udp();
+        client.send(b"hello").unwrap();
+        assert_eq!(crate::kit::net::hear_udp(&client), "hello");
+        skd.waits_for_nth("/probe\" had connected udp:", round);
+    }
+    skd.stop();
+}
+
 #[test]
 fn a_port_that_is_taken_is_bound_as_soon_as_it_is_free() {
     let conf = Conf::of("IP:7007 stream tcp nowait root /bin/echo echo here\n");

@@ -57,7 +57,20 @@ fn main() {
         "inspect-datagram" => inspect_datagram(),
         // Has a listener on the descriptor named; accepts once, sends its report, and ends.
         "accept-report" => drop(accept(&words[1]).write_all(report().as_bytes())),
-        // The same, with its pid for a report.
+        // Accepts and says bye, and shuts the listener as shutdown(2) does.
+        "accept-and-shut" => {
+            let mut conn = accept(&words[1]);
+            socket::shutdown(0, socket::Shutdown::Both).unwrap();
+            let _ = conn.write_all(b"bye\n");
+        }
+        // Takes one datagram and sends it back, and leaves the socket connected to the sender.
+        "echo-and-connect" => {
+            let socket = datagram_socket();
+            let mut heard = [0; 99];
+            let (len, sender) = socket.recv_from(&mut heard).unwrap();
+            socket.connect(sender).unwrap();
+            socket.send(&heard[..len]).unwrap();
+        }
         // Accepts once, and sends back what it hears until the end.
         "accept-echo" => {
             let mut conn = accept(&words[1]);
@@ -65,6 +78,7 @@ fn main() {
             let _ = conn.read_to_end(&mut text);
             let _ = conn.write_all(&text);
         }
+        // Accepts once, and says its pid.
         "accept-once" => drop(accept(&words[1]).write_all(own_pid().as_bytes())),
         // Accepts and answers each first line with its pid and the line, until one says `end`.
         "accept-until-end" => accept_until_end(&words[1]),

@@ -3,12 +3,14 @@
 
 use crate::listen::Listener;
 use crate::model::event::{Event, Trouble};
-use crate::serve::Server;
+use crate::model::inetd::Limits;
 use crate::serve::entrance::Served;
+use crate::serve::inetd::lookup::Lookup;
 use crate::serve::inetd::{Prepared, Ready};
 use crate::serve::listening::Listening;
+use crate::serve::{LOOKUP, Server};
 use crate::sys::errno::Errno;
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
@@ -24,15 +26,50 @@ pub(super) struct Unbound {
     again_at: Instant,
 }
 
+impl Unbound {
+    /// It has to wait for another.
+    fn later(self) -> Self {
+        let again_at = Instant::now() + FIRST_PAUSE;
+        Self { again_at, ..self }
+    }
+}
+
+/// What waits for hosts to be looked up.
+pub(super) struct Waiting {
+    lookup: Lookup,
+    purpose: Purpose,
+    /// Meanwhile the file has been read again, or is to be.
+    is_outdated: bool,
+}
+
+enum Purpose {
+    Change(Vec<Ready>),
+    Retry(Vec<Unbound>),
+}
+
 impl Server {
     /// Reads the file again. If anything in it is wrong, everything stays as it is.
     pub(crate) fn reread_services(&mut self) {
+        let is_other = |(place, _)| self.entrances.service(place).is_none();
+        let has_others = self.listeners.each().any(is_other);
         // A skd that stops has nothing to change.
         let Some(conf) = self.inetd.as_mut().filter(|_| self.stopping.is_none()) else {
             return;
         };
+        if let Some(waiting) = &mut conf.waiting {
+            waiting.is_outdated = true;
+            return;
+        }
         match conf.read().and_then(|all| conf.all_served(all)) {
-            Ok(all) => self.change_services(all),
+            // At the start it would have been an error.
+            Ok(all) if all.is_empty() && !has_others => {
+                let text = format!(
+                    "{}, keeping the services as they were",
+                    conf.without_services()
+                );
+                self.warn(Trouble::Other, None, text);
+            }
+            Ok(all) => self.look_up_and_change(all),
             Err(wrong) => {
                 for text in wrong {
                     let text = format!("{text}, keeping the services as they were");
@@ -42,45 +79,132 @@ impl Server {
         }
     }
 
+    /// Exchanges all services, when the hosts of those are known that have no socket yet.
+    fn look_up_and_change(&mut self, all: Vec<Ready>) {
+        let new = all.iter().map(|(prepared, ..)| prepared);
+        let new = new.filter(|it| !self.has_listener_of(it.name()));
+        let hosts: BTreeSet<&str> = new.flat_map(Prepared::hosts).collect();
+        if hosts.is_empty() {
+            return self.change_services(all);
+        }
+        let hosts = hosts.into_iter().map(str::to_owned).collect();
+        self.look_up(hosts, Purpose::Change(all));
+    }
+
+    fn look_up(&mut self, hosts: Vec<String>, purpose: Purpose) {
+        match Lookup::begin(hosts, &self.poll, LOOKUP) {
+            Ok(lookup) => {
+                if let Some(conf) = &mut self.inetd {
+                    conf.waiting = Some(Waiting {
+                        lookup,
+                        purpose,
+                        is_outdated: false,
+                    });
+                }
+            }
+            Err(errno) => {
+                let text =
+                    format!("unable to look up hosts: {errno}, keeping the services as they were");
+                self.warn(Trouble::Other, None, text);
+                if let (Some(conf), Purpose::Retry(again)) = (&mut self.inetd, purpose) {
+                    conf.unbound.extend(again.into_iter().map(Unbound::later));
+                }
+            }
+        }
+    }
+
+    /// All hosts are known that were looked up.
+    pub(in crate::serve) fn hear_lookup(&mut self) {
+        let Some(conf) = &mut self.inetd else { return };
+        let Some(waiting) = conf.waiting.take() else {
+            return;
+        };
+        conf.hosts = waiting.lookup.finish(&self.poll);
+        if self.stopping.is_some() {
+            return;
+        }
+        if waiting.is_outdated {
+            return self.reread_services();
+        }
+        match waiting.purpose {
+            Purpose::Change(all) => self.change_services(all),
+            Purpose::Retry(again) => again.into_iter().for_each(|it| self.bind_again(it)),
+        }
+    }
+
     /// Exchanges all services.
     pub(in crate::serve) fn change_services(&mut self, all: Vec<Ready>) {
         let mut names = HashMap::new();
-        let limits = |prepared: &Prepared| self.inetd.as_ref().map(|it| it.limits(prepared));
-        let limits: Vec<_> = all
-            .iter()
-            .map(|(it, ..)| limits(it).unwrap_or_default())
-            .collect();
-        for ((prepared, served, warning), limits) in all.iter().zip(limits) {
+        for (prepared, served, warning) in &all {
             names.insert(prepared.service.name.as_str(), (prepared, served));
+            let limits = self.limits(prepared);
             self.entrances.inherit_quota(served, limits);
             if let Some(text) = warning {
                 self.warn(Trouble::Other, None, text.clone());
             }
         }
+        let mut leaving = Vec::new();
         for place in self.entrances.places() {
             let name = self.entrances.service(place);
             match name.map(|name| names.get(name.as_str())) {
                 None => {}
-                Some(None) => self.close_service(place),
+                Some(None) => leaving.push(place),
                 Some(Some((prepared, served))) => self.change_service(place, prepared, served),
             }
         }
         if let Some(conf) = &mut self.inetd {
             conf.unbound.clear();
         }
-        for (prepared, served, _) in all {
-            if !self.has_listener_of(&prepared.service.name) {
-                self.bind_service(prepared, served, FIRST_PAUSE);
-            }
+        let (_, new): (Vec<_>, Vec<_>) = all
+            .into_iter()
+            .partition(|(it, ..)| self.has_listener_of(&it.service.name));
+        for (prepared, served, _) in &new {
+            self.take_over(&mut leaving, prepared, served);
+        }
+        for place in leaving {
+            self.close_service(place);
+        }
+        for (prepared, served, _) in new {
+            self.bind_service(prepared, served, FIRST_PAUSE);
+        }
+    }
+
+    fn limits(&self, prepared: &Prepared) -> Limits {
+        let conf = self.inetd.as_ref();
+        conf.map(|it| it.limits(prepared)).unwrap_or_default()
+    }
+
+    /// A service that is called otherwise than before, or is another, has the sockets of those that leave where address
+    /// and type are the same. Programs of the first of them count for its limits.
+    fn take_over(&mut self, leaving: &mut Vec<usize>, prepared: &Prepared, served: &Rc<Served>) {
+        let limits = self.limits(prepared);
+        let Some(conf) = &self.inetd else { return };
+        let sockets = leaving
+            .iter()
+            .filter_map(|place| Some((*place, &self.listeners.get(*place)?.listener)));
+        let fitting = conf.fitting(prepared, sockets);
+        leaving.retain(|place| !fitting.contains(place));
+        if let Some(first) = fitting.first() {
+            self.entrances.hand_quota(*first, served, limits);
+        }
+        for place in fitting {
+            self.change_service(place, prepared, served);
         }
     }
 
     fn has_listener_of(&self, name: &str) -> bool {
-        let mut each = self.listeners.each();
-        each.any(|(place, _)| {
+        self.sockets_of(name).next().is_some()
+    }
+
+    /// The sockets of a service, by their places.
+    fn sockets_of(&self, name: &str) -> impl Iterator<Item = (usize, &Listener)> + Clone {
+        let each = self.listeners.each();
+        let is_of = move |place: usize| {
             let service = self.entrances.service(place);
             service.is_some_and(|it| it == name)
-        })
+        };
+        each.filter(move |(place, _)| is_of(*place))
+            .map(|(place, it)| (place, &it.listener))
     }
 
     /// The file has it no more.
@@ -110,9 +234,10 @@ impl Server {
 
     /// Binds a service that has no socket yet; one that cannot be bound is tried again.
     fn bind_service(&mut self, prepared: Prepared, served: Rc<Served>, pause: Duration) {
-        let Some(conf) = &mut self.inetd else { return };
-        match conf.make(&prepared, &[], false) {
-            Ok((_, listeners)) => {
+        let Some(conf) = &self.inetd else { return };
+        let sockets = self.sockets_of(&prepared.service.name);
+        match conf.make_missing(&prepared, sockets) {
+            Ok(listeners) => {
                 for listener in listeners {
                     if let Err(errno) = self.add_listener(listener, &served) {
                         let text = format!("unable to serve a listener: {errno}");
@@ -121,6 +246,7 @@ impl Server {
                 }
             }
             Err(fatal) => {
+                let Some(conf) = &mut self.inetd else { return };
                 conf.unbound.push(Unbound {
                     prepared,
                     served,
@@ -171,19 +297,27 @@ impl Server {
         let Some(conf) = self.inetd.as_mut().filter(|_| self.stopping.is_none()) else {
             return;
         };
-        let again: Vec<_> = conf
-            .unbound
-            .extract_if(.., |it| it.again_at <= now)
-            .collect();
-        for Unbound {
-            prepared,
-            served,
-            pause,
-            ..
-        } in again
-        {
-            let pause = (pause * 2).min(LONGEST_PAUSE);
-            self.bind_service(prepared, served, pause);
+        let again = conf.unbound.extract_if(.., |it| it.again_at <= now);
+        let (at_once, look_up): (Vec<_>, Vec<_>) =
+            again.partition(|it| it.prepared.hosts().next().is_none());
+        match conf.waiting {
+            // There is one look-up at a time.
+            Some(_) => conf.unbound.extend(look_up.into_iter().map(Unbound::later)),
+            None if look_up.is_empty() => {}
+            None => {
+                let hosts = look_up.iter().flat_map(|it| it.prepared.hosts());
+                let hosts: BTreeSet<&str> = hosts.collect();
+                let hosts = hosts.into_iter().map(str::to_owned).collect();
+                self.look_up(hosts, Purpose::Retry(look_up));
+            }
         }
+        for unbound in at_once {
+            self.bind_again(unbound);
+        }
+    }
+
+    fn bind_again(&mut self, unbound: Unbound) {
+        let pause = (unbound.pause * 2).min(LONGEST_PAUSE);
+        self.bind_service(unbound.prepared, unbound.served, pause);
     }
 }

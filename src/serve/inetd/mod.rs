@@ -1,11 +1,12 @@
 //! The services of an inetd.conf(5): read, bound, and exchanged when the file has changed.
 
 mod change;
+mod lookup;
 mod prepare;
 
 use crate::admit::quota::Quota;
 use crate::launch::prog::Prog;
-use crate::listen::{BindOptions, Listener, Wanted};
+use crate::listen::{BindOptions, Hosts, Listener, Wanted};
 use crate::model::address::Style;
 use crate::model::error::Fatal;
 use crate::model::inetd::{Limits, Server, Services, Wrong};
@@ -18,7 +19,7 @@ use crate::serve::heldfile::HeldFile;
 use crate::sys::errno::Errno;
 use crate::sys::handover::Keeper;
 use crate::sys::identity;
-use change::Unbound;
+use change::{Unbound, Waiting};
 pub(crate) use prepare::Prepared;
 use std::cell::RefCell;
 use std::ffi::{CString, OsStr, OsString};
@@ -58,6 +59,10 @@ pub(crate) struct InetdConf {
     common: Common,
     /// Those that could not be bound.
     unbound: Vec<Unbound>,
+    /// The hosts of those that are to be bound.
+    hosts: Rc<Hosts>,
+    /// What is to be done when hosts have been looked up.
+    waiting: Option<Waiting>,
 }
 
 impl InetdConf {
@@ -86,6 +91,8 @@ impl InetdConf {
             file: held,
             parse,
             unbound: Vec::new(),
+            hosts: Rc::default(),
+            waiting: None,
             common: Common {
                 backlog: run.making.backlog,
                 sockets: run.making.sockets.clone(),
@@ -154,7 +161,12 @@ impl InetdConf {
             ..self.common.sockets.clone()
         };
         let common = &self.common;
-        let options = BindOptions::of_service(common.backlog, sockets, common.keepalive);
+        let options = BindOptions::of_service(
+            common.backlog,
+            sockets,
+            common.keepalive,
+            Rc::clone(&self.hosts),
+        );
         let of = |named| Wanted::of(named, service.family, &options, inherited);
         let wanted = service.named.iter().map(of).collect::<Result<_, _>>();
         let wanted = wanted.map_err(|fatal| self.at(prepared, &fatal))?;
@@ -188,6 +200,39 @@ impl InetdConf {
             }
         }
         Ok((satisfying, made))
+    }
+
+    /// The places of those of these sockets that are what a service wants, address by address.
+    pub(super) fn fitting<'a>(
+        &self,
+        prepared: &Prepared,
+        sockets: impl Iterator<Item = (usize, &'a Listener)> + Clone,
+    ) -> Vec<usize> {
+        // What is wrong is told when it is bound.
+        let wanted = self.wanted(prepared, &[]).map(|(wanted, _)| wanted);
+        let wanted = wanted.unwrap_or_default();
+        let fitting = wanted.iter().flat_map(|it| it.all_among(sockets.clone()));
+        fitting.collect()
+    }
+
+    /// Binds what is not among these sockets.
+    ///
+    /// # Errors
+    /// 111, naming the place in the file.
+    fn make_missing<'a>(
+        &self,
+        prepared: &Prepared,
+        sockets: impl Iterator<Item = (usize, &'a Listener)> + Clone,
+    ) -> Result<Vec<Listener>, Fatal> {
+        let (all, options) = self.wanted(prepared, &[])?;
+        let mut made = Vec::new();
+        for wanted in all {
+            if wanted.all_among(sockets.clone()).is_empty() {
+                let new = wanted.make(&options, &[]);
+                made.extend(new.map_err(|fatal| self.at(prepared, &fatal))?.listeners);
+            }
+        }
+        Ok(made)
     }
 
     /// What is served for a service, to be asked for when skd is who it stays; with a warning, if its program is missing.

@@ -25,6 +25,18 @@ impl Prepared {
         &self.service.name
     }
 
+    /// The hosts that have to be looked up.
+    pub(super) fn hosts(&self) -> impl Iterator<Item = &str> {
+        let named = self.service.named.iter();
+        named.filter_map(|named| match named {
+            Named::Inet {
+                host: Host::Name(name),
+                ..
+            } => Some(&**name),
+            _ => None,
+        })
+    }
+
     /// The type of its sockets, if skd takes the connections.
     pub(crate) fn accepted(&self) -> Option<Style> {
         let service = &self.service;

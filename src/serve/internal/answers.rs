@@ -47,15 +47,16 @@ pub(super) fn once(
     }
 }
 
-/// The answer to a datagram, if there is one. `port` is the sender's, unless it is of a unix socket.
+/// The answer to a datagram, if there is one. `port` is the sender's, unless it is of a unix socket; one of `own`, where
+/// skd itself answers, gets none, since it would answer in turn, and so for ever.
 pub(super) fn to_datagram(
     builtin: Builtin,
     said: &[u8],
-    port: Option<u16>,
+    (port, own): (Option<u16>, &[u16]),
     wall: Duration,
     date: impl FnOnce() -> String,
 ) -> Option<Vec<u8>> {
-    if port.is_some_and(|port| port < LOWEST_PORT) {
+    if port.is_some_and(|port| port < LOWEST_PORT || own.contains(&port)) {
         return None;
     }
     let mut answer = match builtin {
@@ -88,11 +89,13 @@ mod tests {
     fn datagrams_are_answered_once_and_shortly() {
         let day = Duration::from_secs(1_795_624_000);
         type Row<'a> = (Builtin, &'a [u8], Option<u16>, Option<&'a [u8]>);
-        let table: [Row<'_>; 10] = [
+        let table: [Row<'_>; 12] = [
             (Builtin::Echo, b"x", Some(1024), Some(b"x")),
             (Builtin::Echo, b"", None, Some(b"")),
             (Builtin::Echo, b"x", Some(1023), None),
             (Builtin::Echo, b"x", Some(0), None),
+            (Builtin::Echo, b"x", Some(7007), None),
+            (Builtin::Time, b"x", Some(7008), None),
             (Builtin::Echo, &[7; 600], Some(2000), Some(&[7; 512])),
             (Builtin::Discard, b"x", Some(2000), None),
             (Builtin::Daytime, b"x", Some(2000), Some(b"date\r\n")),
@@ -106,7 +109,7 @@ mod tests {
             (Builtin::Chargen, b"", None, Some(&line(0))),
         ];
         for (builtin, said, port, expected) in table {
-            let answer = to_datagram(builtin, said, port, day, || "date".into());
+            let answer = to_datagram(builtin, said, (port, &[7007, 7008]), day, || "date".into());
             assert_eq!(answer.as_deref(), expected, "{builtin:?} {port:?}");
         }
     }

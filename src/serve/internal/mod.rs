@@ -12,6 +12,7 @@ use crate::model::state::Visit as Kept;
 use crate::serve::entrance::Runs;
 use crate::serve::farewell::Farewells;
 use crate::serve::guest::{Guest, Who};
+use crate::serve::listening::Way;
 use crate::serve::succession::Now;
 use crate::serve::{BATCH, REST, Server};
 use crate::sys::errno::Errno;
@@ -266,6 +267,10 @@ impl Server {
         let Some(Runs::Internal(builtin)) = served.as_ref().map(|it| &it.runs) else {
             return;
         };
+        let answering = self.listeners.all().filter(|it| it.way == Way::Answer);
+        let own: Vec<u16> = answering
+            .filter_map(|it| it.listener.place.inet_port())
+            .collect();
         for _ in 0..BATCH {
             let Some(listening) = self.listeners.get(place) else {
                 return;
@@ -283,7 +288,7 @@ impl Server {
             let said = bytes.get(..taken.len.min(bytes.len())).unwrap_or_default();
             let (wall, date) = (clock::wall(), clock::local_date);
             if let Some(port) = taken.port()
-                && let Some(answer) = answers::to_datagram(*builtin, said, port, wall, date)
+                && let Some(answer) = answers::to_datagram(*builtin, said, (port, &own), wall, date)
             {
                 // Who does not get it may ask again.
                 let _ = taken.answer(&listening.listener, &answer);
