@@ -192,6 +192,37 @@ fn a_flooded_listener_leaves_the_others_their_turn() {
 }
 
 /// More than one turn of the loop takes, all there before skd looks. The kernel keeps them up to somaxconn.
+/// Whatever the limit, what becomes free is for the listener that has waited longest, not for the first one.
+#[test]
+fn at_a_limit_listeners_have_their_turns() {
+    for limit in ["-c 1", "--rate 1/1"] {
+        let words = format!("-1 -v {limit} -t 127.0.0.1:0 -t 127.0.0.1:0");
+        let mut skd = Skd::new(&words).word(probe()).word("hold").start();
+        skd.waits_for_nth("listen ", 2);
+        let ports = [skd.port(), skd.port()];
+        let mut first = Client::tcp(ports[0]);
+        first.hears_line();
+        let [a, b] = ports.map(|port| [(); 3].map(|()| Client::tcp(port)));
+        assert_eq!(first.hears_all(), "bye\n");
+        for (mut of_a, mut of_b) in a.into_iter().zip(b) {
+            of_b.hears_line();
+            of_b.hears_all();
+            of_a.hears_line();
+            of_a.hears_all();
+        }
+        let accepts = skd.stop().stderr;
+        let accepts = accepts.lines().filter(|line| line.contains(" accept "));
+        let served: Vec<_> = accepts
+            .map(|line| line.contains(&format!(":{} ", ports[0])))
+            .collect();
+        assert_eq!(
+            served,
+            [true, false, true, false, true, false, true],
+            "{limit}"
+        );
+    }
+}
+
 #[test]
 fn a_burst_that_fills_the_backlog_is_served() {
     let somaxconn = std::fs::read_to_string("/proc/sys/net/core/somaxconn").unwrap();

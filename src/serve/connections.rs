@@ -34,6 +34,7 @@ impl Server {
             match accept::accept(&listening.listener) {
                 Taken::Arrival(arrival) => {
                     lasting = None;
+                    self.has_had_turn(place);
                     if !self.arrived(place, arrival) {
                         return self.rest(place, REST);
                     }

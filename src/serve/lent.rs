@@ -202,6 +202,7 @@ impl Server {
         listening.guard.started();
         listening.program = Some(pid);
         listening.was_executed = true;
+        self.has_had_turn(place);
         let now = Instant::now();
         self.tallies
             .start(place, now.saturating_duration_since(begun));

@@ -48,6 +48,8 @@ impl Way {
 pub(crate) struct Listening {
     pub(crate) listener: Listener,
     pub(crate) way: Way,
+    /// When somebody was last taken out of it, as a number that grows: the one with the least is first.
+    pub(crate) turn: u64,
     /// Not looked at before this.
     pub(crate) rests_until: Option<Instant>,
     /// That is because `--rate` has no token.
@@ -143,6 +145,7 @@ impl Listening {
             lent: Lent::new(&listener),
             listener,
             way,
+            turn: 0,
             rests_until: None,
             waits_for_token: false,
             program: None,
@@ -206,35 +209,39 @@ impl Listening {
         }
     }
 
-    /// Polls the listener if it is to be served now, and not otherwise: a full service, a rest and a running program
-    /// leave clients and datagrams where they are.
+    /// Polls the listener no more if it is not to be served now: a full service, a rest and a running program leave
+    /// clients and datagrams where they are. Returns whether it is to be polled again.
     ///
     /// # Errors
     /// epoll_ctl(2) failed.
     pub(crate) fn settle(
         &mut self,
         poll: &Poll,
-        token: u64,
         is_full: bool,
         now: Instant,
-    ) -> Result<(), Errno> {
+    ) -> Result<bool, Errno> {
         if self.rests_until.is_some_and(|until| until <= now) {
             self.rests_until = None;
             self.waits_for_token = false;
         }
         let is_free = self.rests_until.is_none() && self.program.is_none();
         let is_served = is_free && !is_full && !self.is_left;
-        if is_served != self.is_polled {
-            if is_served {
-                if !std::mem::replace(&mut self.is_prepared, true) {
-                    self.way.prepare(&self.listener)?;
-                }
-                poll.add(&self.listener, token, self.watch())?
-            } else {
-                poll.remove(&self.listener)?
-            };
-            self.is_polled = is_served;
+        if !is_served {
+            self.ignore(poll)?;
         }
+        Ok(is_served && !self.is_polled)
+    }
+
+    /// Polls it from now on.
+    ///
+    /// # Errors
+    /// epoll_ctl(2) or fcntl(2) failed.
+    pub(crate) fn heed(&mut self, poll: &Poll, token: u64) -> Result<(), Errno> {
+        if !std::mem::replace(&mut self.is_prepared, true) {
+            self.way.prepare(&self.listener)?;
+        }
+        poll.add(&self.listener, token, self.watch())?;
+        self.is_polled = true;
         Ok(())
     }
 }

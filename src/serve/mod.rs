@@ -106,6 +106,8 @@ pub(crate) struct Server {
     tallies: Tallies,
     /// The limit of `-c` was reached, which has been told.
     was_full: bool,
+    /// How often somebody has been taken out of a listener.
+    turns: u64,
     /// How often in a row no spawn slot was free.
     stuck: u32,
     log: Log,
@@ -183,6 +185,7 @@ impl Server {
             internal: Internal::default(),
             scrapes: Scrapes::new(made.metrics),
             was_full: false,
+            turns: 0,
             stuck: 0,
             log: made.log,
             words: made.words,

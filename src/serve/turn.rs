@@ -5,6 +5,7 @@ use crate::serve::listening::Way;
 use crate::serve::stopping::Stopping;
 use crate::serve::{LOOKUP, REAPER, REST, SIGNALS, Server, VERDICTS};
 use crate::serve::{farewell, internal, pending, scrapes};
+use crate::sys::errno::Errno;
 use std::time::Instant;
 
 impl Server {
@@ -118,6 +119,7 @@ impl Server {
             self.log.note(text);
         }
         self.was_full = is_full;
+        let mut eager = Vec::new();
         for place in self.listeners.places() {
             let has_many = self.has_many_visits(place);
             let Some(listening) = self.listeners.get_mut(place) else {
@@ -129,11 +131,36 @@ impl Server {
                 Way::Answer => false,
             };
             let is_full = is_full || self.entrances.is_full(place) || has_many;
-            if let Err(errno) = listening.settle(&self.poll, place as u64, is_full, now) {
-                listening.rests_until = Some(now + REST);
-                self.warn(Trouble::Look, Some(place), errno.to_string());
+            match listening.settle(&self.poll, is_full, now) {
+                Ok(false) => {}
+                Ok(true) => eager.push((listening.turn, place)),
+                Err(errno) => self.cannot_poll(place, errno, now),
             }
         }
+        // epoll tells of them in this order: whoever was served last must not have what is free again before the others.
+        eager.sort_unstable();
+        for (_, place) in eager {
+            let listening = self.listeners.get_mut(place);
+            let heeded = listening.map(|it| it.heed(&self.poll, place as u64));
+            if let Some(Err(errno)) = heeded {
+                self.cannot_poll(place, errno, now);
+            }
+        }
+    }
+
+    /// Somebody or something has been taken out of this listener: the others are first now.
+    pub(super) fn has_had_turn(&mut self, place: usize) {
+        self.turns += 1;
+        if let Some(listening) = self.listeners.get_mut(place) {
+            listening.turn = self.turns;
+        }
+    }
+
+    fn cannot_poll(&mut self, place: usize, errno: Errno, now: Instant) {
+        if let Some(listening) = self.listeners.get_mut(place) {
+            listening.rests_until = Some(now + REST);
+        }
+        self.warn(Trouble::Look, Some(place), errno.to_string());
     }
 
     pub(super) fn serve(&mut self, place: usize) {

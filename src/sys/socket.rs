@@ -199,9 +199,10 @@ pub(crate) fn peer_address(socket: impl AsFd) -> Result<SockAddr, Errno> {
 pub(crate) fn disconnect(socket: impl AsFd) -> Result<(), Errno> {
     // SAFETY: an address of this kind is plain old data, for which all zeroes are a value: that of AF_UNSPEC.
     let nobody: libc::sockaddr = unsafe { std::mem::zeroed() };
-    let len = size_of::<libc::sockaddr>() as libc::socklen_t;
-    // SAFETY: the kernel reads `len` bytes of `nobody`, which has that many.
-    check(unsafe { libc::connect(socket.as_fd().as_raw_fd(), &raw const nobody, len) }).map(drop)
+    const LEN: libc::socklen_t = 16;
+    const { assert!(size_of::<libc::sockaddr>() == LEN as usize) };
+    // SAFETY: the kernel reads LEN bytes of `nobody`, which has that many.
+    check(unsafe { libc::connect(socket.as_fd().as_raw_fd(), &raw const nobody, LEN) }).map(drop)
 }
 
 /// What a call returned, and the address that it filled in.

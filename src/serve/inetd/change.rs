@@ -182,7 +182,7 @@ impl Server {
         let sockets = leaving
             .iter()
             .filter_map(|place| Some((*place, &self.listeners.get(*place)?.listener)));
-        let fitting = conf.fitting(prepared, sockets);
+        let fitting = conf.fitting(prepared, &sockets);
         leaving.retain(|place| !fitting.contains(place));
         if let Some(first) = fitting.first() {
             self.entrances.hand_quota(*first, served, limits);
@@ -235,8 +235,11 @@ impl Server {
     /// Binds a service that has no socket yet; one that cannot be bound is tried again.
     fn bind_service(&mut self, prepared: Prepared, served: Rc<Served>, pause: Duration) {
         let Some(conf) = &self.inetd else { return };
-        let sockets = self.sockets_of(&prepared.service.name);
-        match conf.make_missing(&prepared, sockets) {
+        let made = {
+            let sockets = self.sockets_of(prepared.name());
+            conf.make_missing(&prepared, &sockets)
+        };
+        match made {
             Ok(listeners) => {
                 for listener in listeners {
                     if let Err(errno) = self.add_listener(listener, &served) {

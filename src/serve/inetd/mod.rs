@@ -206,7 +206,7 @@ impl InetdConf {
     pub(super) fn fitting<'a>(
         &self,
         prepared: &Prepared,
-        sockets: impl Iterator<Item = (usize, &'a Listener)> + Clone,
+        sockets: &(impl Iterator<Item = (usize, &'a Listener)> + Clone),
     ) -> Vec<usize> {
         // What is wrong is told when it is bound.
         let wanted = self.wanted(prepared, &[]).map(|(wanted, _)| wanted);
@@ -222,7 +222,7 @@ impl InetdConf {
     fn make_missing<'a>(
         &self,
         prepared: &Prepared,
-        sockets: impl Iterator<Item = (usize, &'a Listener)> + Clone,
+        sockets: &(impl Iterator<Item = (usize, &'a Listener)> + Clone),
     ) -> Result<Vec<Listener>, Fatal> {
         let (all, options) = self.wanted(prepared, &[])?;
         let mut made = Vec::new();
