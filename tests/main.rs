@@ -33,6 +33,7 @@ mod metrics;
 mod names;
 mod notify;
 mod options;
+mod passing;
 mod pidfile;
 mod privileges;
 mod proxy;

@@ -5,6 +5,7 @@ use crate::listen::{Listener, open};
 use crate::model::address::{Place, unmapped};
 use crate::model::peer::Peer;
 use crate::model::sockopt::KeepAlive;
+use crate::sys::conn::Conn;
 use crate::sys::errno::Errno;
 use crate::sys::sockaddr::{Meaning, SockAddr};
 use crate::sys::{answer, datagram, socket, sockopt};
@@ -14,7 +15,7 @@ use std::time::Duration;
 
 /// A connection, and the two ends of it.
 pub(crate) struct Arrival {
-    pub(crate) conn: OwnedFd,
+    pub(crate) conn: Conn,
     pub(crate) peer: Peer,
     /// The peer's address; of a unix socket it is its name, if it has one.
     pub(crate) remote: Place,
@@ -30,18 +31,18 @@ pub(crate) enum Local {
 }
 
 impl Arrival {
-    /// A connection that was accepted before.
+    /// A connection that was accepted before; by skd, or by somebody who may still have it.
     ///
     /// # Errors
     /// It is none, or the other end has reset it.
-    pub(crate) fn of(conn: OwnedFd) -> Result<Self, Errno> {
+    pub(crate) fn of(conn: OwnedFd, is_ours: bool) -> Result<Self, Errno> {
         let remote = place_of(&socket::peer_address(&conn)?).ok_or(Errno::FAMILY_NOT_SUPPORTED)?;
         let local = socket::local_address(&conn)
             .ok()
             .and_then(|local| place_of(&local));
         Ok(Self {
             peer: peer_of(&remote, &conn),
-            conn,
+            conn: Conn::new(conn, is_ours && matches!(remote, Place::Unix(_))),
             remote,
             local: local.map_or(Local::Unknown, Local::Own),
         })
@@ -97,7 +98,7 @@ pub(crate) fn accept(listener: &Listener) -> Taken {
     };
     Taken::Arrival(Arrival {
         peer: peer_of(&remote, &conn),
-        conn,
+        conn: Conn::new(conn, matches!(remote, Place::Unix(_))),
         remote,
         local,
     })

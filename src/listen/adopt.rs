@@ -310,7 +310,7 @@ pub(crate) fn place_of(address: &SockAddr) -> Option<Place> {
 
 fn connection(socket: OwnedFd, style: Style) -> Result<Connection, Useless> {
     let unconnected = |_| Useless::Socket("a stream socket that neither listens nor is connected");
-    let arrival = Arrival::of(socket).map_err(unconnected)?;
+    let arrival = Arrival::of(socket, false).map_err(unconnected)?;
     let nowhere = Place::Unix(None);
     let local = match &arrival.local {
         Local::Own(local) => local,

@@ -4,6 +4,7 @@ use crate::admit::rules::Variable;
 use crate::launch::additions;
 use crate::listen::Origin;
 use crate::listen::accept::{self, Arrival, Taken};
+use crate::model::address::Place;
 use crate::model::event::{Event, Trouble};
 use crate::model::peer::{Peer, Source};
 use crate::model::state::Stage;
@@ -11,6 +12,7 @@ use crate::serve::asker::pairs;
 use crate::serve::guest::Guest;
 use crate::serve::starter::Telling;
 use crate::serve::{BATCH, PATIENCE, REST, Server};
+use crate::sys::aside;
 use crate::sys::errno::Errno;
 use std::num::NonZeroU32;
 use std::os::fd::AsFd;
@@ -93,6 +95,11 @@ impl Server {
     /// Whether nobody is to be taken out of the backlog now: at the limit, or when there were too many of late.
     fn is_shut(&mut self, place: usize) -> bool {
         if self.is_full_to_come() || self.entrances.is_full(place) || self.has_many_visits(place) {
+            return true;
+        }
+        let place_of = self.listeners.get(place).map(|it| &it.listener.place);
+        if matches!(place_of, Some(Place::Unix(_))) && aside::is_burdened() {
+            self.rest(place, REST);
             return true;
         }
         let now = Instant::now();

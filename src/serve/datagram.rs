@@ -5,10 +5,11 @@ use crate::model::address::Place;
 use crate::model::event::{Event, Trouble};
 use crate::model::state::Stage;
 use crate::serve::guard::Step;
+use crate::serve::listening::Listening;
 use crate::serve::starter::Telling;
 use crate::serve::{REST, Server, facts};
 use crate::sys::errno::Errno;
-use crate::sys::{datagram, fd};
+use crate::sys::{aside, datagram, fd};
 use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
@@ -112,14 +113,7 @@ impl Server {
         };
         let starts = listening.guard.starts();
         let discarded = match &listening.listener.place {
-            Place::Unix(_) => {
-                listening.rests_until = Some(Instant::now() + REST);
-                fd::duplicate(&listening.listener).and_then(|socket| {
-                    let thread = std::thread::Builder::new();
-                    let spawned = thread.spawn(move || datagram::discard(socket));
-                    spawned.map(drop).map_err(|error| Errno::of(&error))
-                })
-            }
+            Place::Unix(_) => discard_aside(listening),
             Place::Inet(_) | Place::Vsock { .. } | Place::Readable { .. } => {
                 datagram::discard(&listening.listener)
             }
@@ -143,6 +137,14 @@ impl Server {
         self.warn(Trouble::Discard, Some(place), text);
     }
 
+    /// Throws the first datagram away, with which descriptors came.
+    pub(super) fn discard_aside(&mut self, place: usize) {
+        let discarded = self.listeners.get_mut(place).map(discard_aside);
+        if let Some(Err(errno)) = discarded {
+            self.warn(Trouble::Look, Some(place), errno.to_string());
+        }
+    }
+
     /// Now and then epoll wakes us for nothing; if it does so again and again, the listener rests, and each time
     /// longer.
     fn rest_if_woken_again(&mut self, place: usize, now: Instant) {
@@ -158,4 +160,10 @@ impl Server {
             }
         }
     }
+}
+
+/// In a thread, which is given a moment.
+fn discard_aside(listening: &mut Listening) -> Result<(), Errno> {
+    listening.rests_until = Some(Instant::now() + REST);
+    aside::discard(fd::duplicate(&listening.listener)?)
 }

@@ -2,11 +2,11 @@
 
 use crate::model::state::Farewell as Kept;
 use crate::serve::succession::Now;
+use crate::sys::conn::Conn;
 use crate::sys::errno::Errno;
 use crate::sys::handover::Keeper;
 use crate::sys::poll::{Poll, Watch};
-use crate::sys::{fd, socket};
-use std::os::fd::OwnedFd;
+use crate::sys::socket;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
@@ -21,7 +21,7 @@ pub(super) const LAST_TOKEN: u64 = 2 * TOKENS - 1;
 /// Somebody who goes.
 struct Farewell {
     token: u64,
-    conn: OwnedFd,
+    conn: Conn,
     message: Rc<[u8]>,
     /// How much of it has been sent.
     sent: usize,
@@ -55,7 +55,7 @@ impl Farewells {
     }
 
     /// Begins to send `message`, and closes the connection when the client has gone or its time is over.
-    pub(crate) fn begin(&mut self, poll: &Poll, conn: OwnedFd, message: Rc<[u8]>) {
+    pub(crate) fn begin(&mut self, poll: &Poll, conn: Conn, message: Rc<[u8]>) {
         if self.all.len() >= self.most {
             return;
         }
@@ -76,19 +76,13 @@ impl Farewells {
 
     /// Goes on with one of the skd before us.
     pub(super) fn resume(&mut self, poll: &Poll, kept: &Kept, message: Rc<[u8]>, until: Instant) {
-        if let Ok(conn) = fd::resume(kept.conn) {
+        if let Ok(conn) = Conn::resume(kept.conn) {
             self.go(poll, conn, (message, kept.sent), until);
         }
     }
 
     /// Sends a message of which so much has been sent.
-    fn go(
-        &mut self,
-        poll: &Poll,
-        conn: OwnedFd,
-        (message, sent): (Rc<[u8]>, usize),
-        until: Instant,
-    ) {
+    fn go(&mut self, poll: &Poll, conn: Conn, (message, sent): (Rc<[u8]>, usize), until: Instant) {
         self.next = self.next.wrapping_add(1) % self.tokens;
         let mut farewell = Farewell {
             token: self.tokens + self.next,
@@ -162,7 +156,7 @@ impl Farewell {
                 let _ = socket::end_sending(&self.conn);
             }
         }
-        self.is_heard_out = self.is_heard_out || !socket::hear_out(&self.conn);
+        self.is_heard_out = self.is_heard_out || !self.conn.hear_out();
         Ok(())
     }
 

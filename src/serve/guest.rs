@@ -63,10 +63,12 @@ impl Guest {
 
     /// Closes the connection here; the child has its own.
     pub(crate) fn leave(self) -> Who {
-        Who {
+        let who = Who {
             peer: self.arrival.peer,
             source: self.source,
-        }
+        };
+        self.arrival.conn.hand_over();
+        who
     }
 
     /// Whether a proxy says who it is.

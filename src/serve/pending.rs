@@ -56,7 +56,7 @@ pub(crate) fn hear(arrival: &Arrival, taken: &mut Vec<u8>) -> Heard {
     let before = taken.len();
     let mut bytes = [0; HEADER_BYTES + 1];
     let room = bytes.get_mut(..=HEADER_BYTES - before.min(HEADER_BYTES));
-    let peeked = match socket::look_ahead(&arrival.conn, room.unwrap_or_default()) {
+    let peeked = match arrival.conn.look_ahead(room.unwrap_or_default()) {
         Ok(0) => return Heard::Wrong("the end before the PROXY header"),
         Ok(len) => bytes.get(..len).unwrap_or_default(),
         Err(Errno::AGAIN) => return Heard::More,
@@ -151,7 +151,7 @@ impl Server {
     /// Goes on with one that the skd before us has waited for.
     pub(super) fn resume_pending(&mut self, kept: &Kept, until: Instant) {
         let place = kept.listener as usize;
-        match fd::resume(kept.conn).and_then(Arrival::of) {
+        match fd::resume(kept.conn).and_then(|conn| Arrival::of(conn, true)) {
             Ok(arrival) => self.wait_for_header(Pending {
                 place,
                 arrival,

@@ -8,11 +8,11 @@ use crate::report::http::{self, REQUEST_BYTES, Request};
 use crate::report::metrics::{self, Snapshot, Usage};
 use crate::serve::farewell::Farewells;
 use crate::serve::{REST, Server};
+use crate::sys::conn::Conn;
 use crate::sys::errno::Errno;
 use crate::sys::handover::Keeper;
 use crate::sys::poll::{Poll, Watch};
-use crate::sys::{socket, usage};
-use std::os::fd::OwnedFd;
+use crate::sys::usage;
 use std::time::{Duration, Instant};
 
 /// So many are there at once; others wait in the backlog.
@@ -30,7 +30,7 @@ pub(super) const LAST_LISTENER: u64 = 2 * LISTENERS - 1;
 /// Somebody whose request is not whole.
 struct Asking {
     token: u64,
-    conn: OwnedFd,
+    conn: Conn,
     said: Vec<u8>,
     until: Instant,
 }
@@ -111,7 +111,7 @@ impl Scrapes {
         self.rests_until = Some(Instant::now() + REST);
     }
 
-    fn begin(&mut self, poll: &Poll, conn: OwnedFd) {
+    fn begin(&mut self, poll: &Poll, conn: Conn) {
         self.next = self.next.wrapping_add(1) % ASKING;
         let token = ASKING + self.next;
         // One that cannot be waited for is closed.
@@ -126,7 +126,7 @@ impl Scrapes {
     }
 
     /// What somebody has said now: the connection and what there is to answer, if that is known.
-    fn hear(&mut self, poll: &Poll, token: u64) -> Option<(OwnedFd, Request)> {
+    fn hear(&mut self, poll: &Poll, token: u64) -> Option<(Conn, Request)> {
         let place = self.asking.iter().position(|it| it.token == token)?;
         let request = self.asking.get_mut(place)?.hear();
         if request == Some(Request::More) {
@@ -143,7 +143,7 @@ impl Asking {
     fn hear(&mut self) -> Option<Request> {
         let mut bytes = [0; REQUEST_BYTES];
         let room = bytes.get_mut(self.said.len()..).unwrap_or_default();
-        match socket::hear(&self.conn, room) {
+        match self.conn.hear(room) {
             Ok(0) => None,
             Ok(len) => {
                 self.said.extend(room.iter().take(len));

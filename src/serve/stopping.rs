@@ -7,7 +7,7 @@ use crate::model::service::Lifetime;
 use crate::serve::Server;
 use crate::serve::listening::{Listening, Listenings, Way};
 use crate::sys::poll::can_read;
-use crate::sys::{deaf, process};
+use crate::sys::{aside, deaf, fd, process};
 use std::time::{Duration, Instant};
 
 /// How long children have after TERM, and then after KILL.
@@ -241,6 +241,9 @@ impl Server {
             // A socket that others hold too would stay polled; if this fails it is no longer there.
             let _ = listening.ignore(&self.poll);
             self.news.forget(&listening.listener);
+            // Those who wait there may have brought what takes long to close.
+            let is_unix = matches!(listening.listener.place, Place::Unix(_));
+            let _ = is_unix.then(|| fd::duplicate(&listening.listener).map(aside::close));
         }
     }
 

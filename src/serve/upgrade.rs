@@ -19,7 +19,7 @@ use crate::sys::fork::{self, Side};
 use crate::sys::handover::{self, Keeper};
 use crate::sys::limits::{self, FileLimit};
 use crate::sys::process::{self, Status};
-use crate::sys::{env, socket};
+use crate::sys::{conn, env, socket};
 use std::ffi::{CString, OsString};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
@@ -209,6 +209,7 @@ impl Server {
 
     /// In a copy of skd: whoever is let go of is not to be held by it.
     fn forget_visitors(&mut self) {
+        conn::become_copy();
         self.pendings = Pendings::default();
         self.farewells = Farewells::new(farewell::TOKENS, farewell::MOST);
         self.internal = Internal::default();

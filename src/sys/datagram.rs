@@ -1,5 +1,6 @@
 //! The first datagram of a socket: looked at where it is, or discarded.
 
+use crate::sys::conn::look_for_files;
 use crate::sys::errno::{Errno, check_len, uninterrupted};
 use crate::sys::sockaddr::SockAddr;
 use crate::sys::socket::{AF_INET, AF_INET6, AF_UNIX, Domain};
@@ -127,10 +128,16 @@ pub(crate) fn discard(socket: impl AsFd) -> Result<(), Errno> {
     receive(socket, 0, 0, &mut []).map(drop)
 }
 
-/// recvmsg(2): the first datagram, as much of it as there is room for in `into`. Never blocks, as above.
+/// recvmsg(2): the first datagram, as much of it as there is room for in `into`. Never blocks.
+///
+/// # Errors
+/// NOT_PERMITTED if descriptors were passed along with it; then it stays where it is.
 pub(crate) fn take(socket: impl AsFd, into: &mut [u8]) -> Result<Datagram, Errno> {
     let control = match getsockopt(&socket.as_fd(), Domain)? {
-        AF_UNIX => 0,
+        AF_UNIX => {
+            look_for_files(socket.as_fd(), &mut [])?;
+            0
+        }
         domain => control_len(domain),
     };
     receive(socket, 0, control, into)

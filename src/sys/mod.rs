@@ -2,7 +2,9 @@
 #![allow(unsafe_code, reason = "the only room that calls the system")]
 
 pub(crate) mod answer;
+pub(crate) mod aside;
 pub(crate) mod clock;
+pub(crate) mod conn;
 #[cfg(test)]
 pub(crate) mod counting;
 pub(crate) mod datagram;

@@ -105,19 +105,6 @@ pub(crate) fn take(socket: impl AsFd, mut count: usize) -> Result<(), Errno> {
     Ok(())
 }
 
-/// recv(2) of what has come, which nobody wants, but not for ever. False when nothing more will come.
-pub(crate) fn hear_out(socket: impl AsFd) -> bool {
-    let mut bytes = [0; 16384];
-    for _ in 0..4 {
-        match receive(socket.as_fd(), &mut bytes, 0) {
-            Ok(1..) => {}
-            Err(Errno::AGAIN) => return true,
-            Ok(0) | Err(_) => return false,
-        }
-    }
-    true
-}
-
 fn receive(socket: BorrowedFd<'_>, into: &mut [u8], flags: c_int) -> Result<usize, Errno> {
     let (fd, flags) = (socket.as_raw_fd(), flags | libc::MSG_DONTWAIT);
     uninterrupted(|| {

@@ -15,10 +15,11 @@ use crate::serve::guest::{Guest, Who};
 use crate::serve::listening::Way;
 use crate::serve::succession::Now;
 use crate::serve::{BATCH, REST, Server};
+use crate::sys::conn::Conn;
 use crate::sys::errno::Errno;
 use crate::sys::handover::Keeper;
 use crate::sys::poll::Poll;
-use crate::sys::{clock, fd, process};
+use crate::sys::{clock, process};
 use std::time::{Duration, Instant};
 use talk::Talk;
 
@@ -145,7 +146,7 @@ impl Server {
 
     /// One of the skd before us.
     pub(super) fn resume_visit(&mut self, kept: &Kept, since: Instant, until: Instant) {
-        let Ok(conn) = fd::resume(kept.conn) else {
+        let Ok(conn) = Conn::resume(kept.conn) else {
             return;
         };
         let place = kept.listener as usize;
@@ -279,6 +280,7 @@ impl Server {
             let taken = match accept::take_datagram(&listening.listener, &mut bytes) {
                 Ok(Some(taken)) => taken,
                 Ok(None) => return,
+                Err(Errno::NOT_PERMITTED) => return self.discard_aside(place),
                 Err(errno) => {
                     self.warn(Trouble::Look, Some(place), errno.to_string());
                     return self.rest(place, REST);

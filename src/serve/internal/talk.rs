@@ -2,10 +2,10 @@
 
 use crate::model::inetd::Builtin;
 use crate::serve::internal::answers;
+use crate::sys::conn::Conn;
 use crate::sys::errno::Errno;
 use crate::sys::poll::Watch;
 use crate::sys::socket;
-use std::os::fd::OwnedFd;
 
 /// How much is heard at once, in bytes.
 const HEARD: usize = 4096;
@@ -15,7 +15,7 @@ const LINES: usize = 32;
 const ROUNDS: usize = 16;
 
 pub(super) struct Talk {
-    conn: OwnedFd,
+    conn: Conn,
     builtin: Builtin,
     /// What is to be sent, and how much of it has been.
     unsent: Vec<u8>,
@@ -27,7 +27,7 @@ pub(super) struct Talk {
 }
 
 impl Talk {
-    pub(super) fn new(conn: OwnedFd, builtin: Builtin) -> Self {
+    pub(super) fn new(conn: Conn, builtin: Builtin) -> Self {
         Self {
             conn,
             builtin,
@@ -39,7 +39,7 @@ impl Talk {
     }
 
     /// One that another skd has begun.
-    pub(super) fn resume(conn: OwnedFd, builtin: Builtin, line: usize, unsent: &[u8]) -> Self {
+    pub(super) fn resume(conn: Conn, builtin: Builtin, line: usize, unsent: &[u8]) -> Self {
         Self {
             unsent: unsent.to_vec(),
             line,
@@ -53,7 +53,7 @@ impl Talk {
         (self.builtin, self.line, unsent)
     }
 
-    pub(super) fn conn(&self) -> &OwnedFd {
+    pub(super) fn conn(&self) -> &Conn {
         &self.conn
     }
 
@@ -98,7 +98,7 @@ impl Talk {
             }
             Builtin::Echo | Builtin::Discard | Builtin::Daytime | Builtin::Time => {
                 let mut bytes = [0; HEARD];
-                let len = socket::hear(&self.conn, &mut bytes)?;
+                let len = self.conn.hear(&mut bytes)?;
                 self.is_heard_out = len == 0;
                 if self.builtin == Builtin::Echo {
                     self.unsent.extend(bytes.iter().take(len));
