@@ -37,7 +37,7 @@ impl Defaults {
 
 /// Hosts and how they are written.
 #[derive(Clone, Debug)]
-struct Hosts {
+pub(super) struct Hosts {
     all: Vec<Host>,
     text: String,
 }
@@ -367,7 +367,7 @@ fn port_of(service: &str) -> Result<Port, String> {
 }
 
 /// Hosts with commas between them; `None` for `*`.
-fn hosts_of(word: &[u8]) -> Result<Option<Hosts>, String> {
+pub(super) fn hosts_of(word: &[u8]) -> Result<Option<Hosts>, String> {
     let text = str::from_utf8(word).map_err(|_| "a host is no UTF-8")?;
     let all = text.split(',').map(addr::host_of);
     let all: Vec<Host> = all.collect::<Result<_, _>>()?;

@@ -39,6 +39,14 @@ pub(crate) fn parse(text: &[u8], host: Option<&str>) -> Services {
     services
 }
 
+/// Whether hosts are such as a line `HOST:` may have.
+///
+/// # Errors
+/// What is wrong with them.
+pub(crate) fn hosts(text: &str) -> Result<(), String> {
+    fields::hosts_of(text.as_bytes()).map(drop)
+}
+
 /// Services that are named alike; those that only come to the same address are found when it is looked up.
 fn repeated(all: &[InetdService]) -> Vec<Wrong> {
     let mut lines = HashMap::new();

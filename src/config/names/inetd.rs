@@ -1,7 +1,7 @@
 //! inetd(8), as OpenBSD and Debian have it: the services of a file.
 
 use crate::config::Asked;
-use crate::config::addr;
+use crate::config::inetd;
 use crate::config::names::letters::Letters;
 use crate::config::names::meant;
 use crate::config::number;
@@ -65,7 +65,7 @@ pub(super) fn read(words: Vec<OsString>) -> Result<Asked, Fatal> {
     Ok(Asked::Run(run))
 }
 
-/// ADDR, where services listen that name no host.
+/// ADDR, where services listen that name no host, as a line of the file would have it.
 fn host(word: &OsStr) -> Result<Box<str>, Fatal> {
     let wrong = |why: &str| Fatal::usage(format!("-a: {}: {why}", Quoted(word.as_bytes())));
     let text = word.to_str().ok_or_else(|| wrong("a host is expected"))?;
@@ -74,7 +74,7 @@ fn host(word: &OsStr) -> Result<Box<str>, Fatal> {
         Ok(_) => format!("[{text}]"),
         Err(_) => text.to_owned(),
     };
-    addr::host_of(&text).map_err(wrong)?;
+    inetd::hosts(&text).map_err(|why| wrong(&why))?;
     Ok(text.into())
 }
 
@@ -133,6 +133,14 @@ mod tests {
             ("-R 0", "-R: \"0\" is no whole number from 1 to 1000000"),
             ("-q x", "-q: \"x\" is no whole number from 1 to 2147483647"),
             ("-a [::1", "-a: \"[::1\": a \"]\" is missing"),
+            (
+                "-a 127.0.0.1,",
+                "-a: \"127.0.0.1,\": a host is missing before the colon; leave out the colon for every address",
+            ),
+            (
+                "-a *,127.0.0.1",
+                "-a: \"*,127.0.0.1\": \"*\" goes with no other host",
+            ),
             ("-x", "there is no option \"-x\""),
         ] {
             assert_eq!(run(words).unwrap_err(), text, "{words}");
