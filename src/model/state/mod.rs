@@ -247,7 +247,7 @@ impl State {
 
     /// `None` for anything that `encode` of this version has not written.
     pub(crate) fn decode(text: &str) -> Option<Self> {
-        let mut lines = text.strip_suffix("end\n")?.lines();
+        let mut lines = text.strip_suffix("\nend\n")?.split('\n');
         if lines.next()? != VERSION {
             return None;
         }

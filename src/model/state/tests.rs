@@ -236,6 +236,8 @@ fn anything_else_is_no_state() {
         ("gone x", "gone y"),
         ("spent 5 all", "spent 5 none"),
         ("rules 27", "rules x"),
+        ("metrics 22", "metrics 22 x"),
+        ("14 x6465762d6c6f67", "14"),
         ("asking", "asked"),
         ("farewell 21 7", "farewell 21 -7"),
         ("inet 192.0.2.7", "inet 192.0.2"),
@@ -243,6 +245,9 @@ fn anything_else_is_no_state() {
         ("x70696420", "70696420"),
         (" 18446744073709551615 ", " 18446744073709551616 "),
         ("end", "end end"),
+        ("\nend", "end"),
+        ("\nend", "\n\nend"),
+        ("\nend", "\r\nend"),
     ];
     for (from, to) in swaps {
         assert!(text.contains(from), "{from}");

@@ -104,13 +104,15 @@ impl<'a> Words<'a> {
 
     /// The rest of the line, if there is one.
     fn file(&mut self) -> Option<Option<(Held, (u64, u64))>> {
-        Some(match self.number() {
-            None => None,
-            Some(device) => {
-                let inode = self.number()?;
-                Some((self.held()?, (device, inode)))
-            }
-        })
+        if self.are_over() {
+            return Some(None);
+        }
+        let identity = (self.number()?, self.number()?);
+        Some(Some((self.held()?, identity)))
+    }
+
+    fn are_over(&self) -> bool {
+        self.0.clone().next().is_none()
     }
 
     pub(super) fn scraped(&mut self) -> Option<Scraped> {
@@ -145,8 +147,8 @@ impl<'a> Words<'a> {
     pub(super) fn logger(&mut self) -> Option<Log> {
         let (read, null, pid) = (self.number()?, self.number()?, self.number()?);
         let mut places = Vec::new();
-        while let Some(at) = self.held() {
-            places.push(at);
+        while !self.are_over() {
+            places.push(self.held()?);
         }
         Some(Log::Syslog {
             read,
