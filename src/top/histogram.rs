@@ -16,9 +16,9 @@ pub(crate) enum Estimate {
 }
 
 impl Histogram {
-    /// Takes one more bucket, at its place by its bound.
+    /// Takes one more bucket, at its place by its bound. No span of time is negative, so that no bound is.
     pub(crate) fn put(&mut self, bound: f64, count: f64) {
-        if !bound.is_nan() && self.0.len() < MOST_BUCKETS {
+        if bound >= 0.0 && self.0.len() < MOST_BUCKETS {
             let place = self.0.partition_point(|(other, _)| *other < bound);
             self.0.insert(place, (bound, count));
         }
@@ -97,7 +97,9 @@ mod tests {
             of(&[(1.0, 9.0), (2.0, 4.0)]).quantile(0.5),
             Some(About(2.0 / 9.0))
         );
-        assert_eq!(of(&[(f64::NAN, 9.0)]).quantile(0.5), None);
+        for bound in [f64::NAN, -1e300, f64::NEG_INFINITY] {
+            assert_eq!(of(&[(bound, 9.0)]).quantile(0.5), None);
+        }
     }
 
     #[test]
