@@ -29,6 +29,20 @@ fuzz_target!(|bytes: &[u8]| {
     one_line(inet("-t", word), |place| {
         let shown = shown(&place);
         assert_eq!(inet("-t", OsStr::new(&shown)).unwrap(), place);
+        // Names are as they were typed.
+        let (host, port) = &place;
+        let host = match host {
+            Host::Name(name) => Some(format!("{name}:")),
+            Host::V6(_, scope) => scope.as_ref().map(|scope| format!("%{scope}]:")),
+            Host::Every | Host::V4(_) => None,
+        };
+        let port = match port {
+            Port::Service(name) => Some(name.clone()),
+            Port::Number(_) => None,
+        };
+        let typed = word.to_str().expect("it was read as text");
+        assert!(host.is_none_or(|host| typed.contains(&host)));
+        assert!(port.is_none_or(|port| typed.ends_with(&port)));
     });
     if let Some(address) = word
         .to_str()

@@ -40,6 +40,7 @@ fuzz_target!(|bytes: &[u8]| {
         assert!(is_there(service.at) && is_there(service.user_at) && is_there(service.server_at));
         assert!(service.at < service.user_at && service.user_at < service.server_at);
         in_range(service);
+        as_it_stands(service, lines[service.at.line - 1]);
         written_and_read(service);
     }
 });
@@ -90,6 +91,46 @@ fn limits(service: &InetdService) -> [Option<u32>; 4] {
     [starts_per_minute, at_once, per_minute, per_source].map(|it| it.map(u32::from))
 }
 
+/// The line says the same when it is cut at its blanks, if it is whole and has no quotes.
+fn as_it_stands(service: &InetdService, line: &[u8]) {
+    let line = line.strip_suffix(b"\r").unwrap_or(line);
+    let words: Vec<&[u8]> = line
+        .split(|byte| matches!(byte, b' ' | b'\t'))
+        .filter(|word| !word.is_empty())
+        .collect();
+    let [name, style, _, wait, user, program, argv @ ..] = &words[..] else {
+        return;
+    };
+    if line.contains(&b'\'') || line.contains(&b'"') {
+        return;
+    }
+    let words: Vec<&[u8]> = service.name.split(' ').map(str::as_bytes).collect();
+    let is_unix = matches!(service.named[..], [Named::Unix { .. }]);
+    let (typed, known) = (String::from_utf8_lossy(name), words[0]);
+    // Before it may be a default's hosts; in front of it `*:` is left out.
+    assert!(known.ends_with(typed.strip_prefix("*:").unwrap_or(&typed).as_bytes()));
+    assert!(!is_unix || known == typed.as_bytes());
+    assert_eq!((words[1], service.user.as_bytes()), (*style, *user));
+    let wait = str::from_utf8(wait).expect("it was read as text");
+    let number = |digits: &str| digits.parse().ok().filter(|number| *number > 0);
+    let expected = match (wait.split_once('.'), wait.split_once('/')) {
+        (Some((_, most)), _) => [number(most), None, None, None],
+        (None, Some((_, all))) => {
+            let mut all = all.split('/').map(number);
+            let [at_once, per_minute, per_source] = [(); 3].map(|()| all.next().flatten());
+            [None, at_once, per_minute, per_source]
+        }
+        (None, None) => [None; 4],
+    };
+    assert_eq!(limits(service), expected);
+    assert_eq!(service.waits, wait.starts_with("wait"));
+    if let Server::Program { file, words } = &service.server {
+        assert_eq!(file.as_bytes(), *program);
+        let words: Vec<&[u8]> = words.iter().map(|word| word.as_bytes()).collect();
+        assert!(argv.is_empty() || words.starts_with(argv));
+    }
+}
+
 fn written_and_read(service: &InetdService) {
     let mut parts = service.name.rsplitn(3, ' ');
     let [protocol, style, name] = [(); 3].map(|()| parts.next().expect("it has three parts"));
@@ -126,7 +167,15 @@ fn written_and_read(service: &InetdService) {
             words.extend(argv.iter().map(|word| word.as_bytes()));
         }
     }
-    // One that has both quotes inside is a word without any around it.
+    // One that has both quotes inside is a word without any around it, unless it begins with one: the last part of a
+    // path can, which is argv where that is left out.
+    let is_none = |word: &&[u8]| {
+        word.starts_with(b"'") && word.contains(&b'"')
+            || word.starts_with(b"\"") && word.contains(&b'\'')
+    };
+    if words.iter().any(is_none) {
+        return;
+    }
     let quoted = |word: &&[u8]| match [b'\'', b'"'].into_iter().find(|it| !word.contains(it)) {
         Some(quote) => [&[quote], *word, &[quote]].concat(),
         None => word.to_vec(),

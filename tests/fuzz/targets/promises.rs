@@ -23,6 +23,7 @@ use model::address::Family;
 use model::admission::Admission;
 use model::daemon::Daemon;
 use model::error::Fatal;
+use model::manager::Manager;
 use model::number::decimal;
 use model::service::{
     Adopt, Level, Lifetime, LogFormat, MOST_DESCRIPTORS, Making, Replaces, Run, Service,
@@ -32,6 +33,7 @@ use model::text::harmless;
 use std::collections::HashSet;
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
+use std::time::Duration;
 
 /// What may be promised at most.
 const MOST: usize = 4096;
@@ -58,6 +60,7 @@ fuzz_target!(|bytes: &[u8]| {
     }
     // As the command line has it.
     heeds |= asked.iter().any(|it| matches!(it, Adopt::ListenFds(_)));
+    managed(&Manager::of(&environment, us.pid));
     let promised = all(&environment, us);
     let run = run(asked, heeds);
     let taken = takings(&run, &environment, us);
@@ -88,7 +91,10 @@ fuzz_target!(|bytes: &[u8]| {
         let is_asked = |adopt: &Adopt| match adopt {
             Adopt::Descriptor(number) => *number == taking.number,
             Adopt::ListenFds(name) => name.as_ref().is_none_or(|name| *name == taking.name),
-            Adopt::S6(id) => id.is_none() == taking.may_be_foreign,
+            Adopt::S6(id) => {
+                let is_there = of_dump(&environment, id.as_deref(), taking.number);
+                is_there && id.is_none() == taking.may_be_foreign
+            }
         };
         if taking.listen_fds_place.is_some() {
             assert!(run.heed_listen_fds && promised.contains(taking));
@@ -101,6 +107,28 @@ fuzz_target!(|bytes: &[u8]| {
         assert_eq!(taken[..promised.len()], promised[..]);
     }
 });
+
+/// What a service manager's variables say else.
+fn managed(manager: &Manager) {
+    assert_ne!(manager.watchdog, Some(Duration::ZERO));
+    match manager.sun_path.as_deref() {
+        None | Some([0, _, ..]) => {}
+        Some(path) => assert!(path.starts_with(b"/") && path.ends_with(b"\0")),
+    }
+}
+
+/// Whether s6-fdholder-getdump tells of this number by this identifier, or by any.
+fn of_dump(environment: &[(OsString, OsString)], id: Option<&OsStr>, number: i32) -> bool {
+    environment.iter().any(|(name, value)| {
+        let place = name.to_str().and_then(|name| name.strip_prefix("S6_FD_"));
+        let id_name = place.map(|place| format!("S6_FDID_{place}"));
+        let mut all = environment.iter();
+        let found =
+            all.find(|(other, _)| id_name.as_ref().is_some_and(|name| other == name.as_str()));
+        decimal(value.as_bytes()) == u64::try_from(number).ok()
+            && found.is_some_and(|(_, other)| id.is_none_or(|id| id == other))
+    })
+}
 
 /// What LISTEN_FDS promises; sd_listen_fds(3).
 fn promises(
