@@ -318,7 +318,8 @@ fn named_of(
             [b'/', ..] => UnixName::Path(word.into()),
             _ => return Err("the whole path of a socket, or @NAME, is expected".into()),
         };
-        if word.len() > UNIX_NAME_BYTES || word.len() < 2 {
+        let (UnixName::Path(bytes) | UnixName::Abstract(bytes)) = &name;
+        if bytes.len() > UNIX_NAME_BYTES || word.len() < 2 {
             return Err("a unix socket's name has 1 to 107 bytes".into());
         }
         let text = String::from_utf8_lossy(word).into_owned();

@@ -145,6 +145,22 @@ localhost:
 }
 
 #[test]
+fn unix_names_have_the_length_that_they_have_on_the_command_line() {
+    for (name, fits) in [
+        (format!("/{}", "x".repeat(106)), true),
+        (format!("/{}", "x".repeat(107)), false),
+        (format!("@{}", "x".repeat(107)), true),
+        (format!("@{}", "x".repeat(108)), false),
+        ("/".into(), false),
+        ("@".into(), false),
+    ] {
+        let service = read(&format!("{name} stream unix nowait root cat"));
+        let wrong = format!("f:1:1: \"{name:.100}\": a unix socket's name has 1 to 107 bytes");
+        assert_eq!(service.err(), (!fits).then_some(wrong), "{name}");
+    }
+}
+
+#[test]
 fn limits_are_in_either_notation() {
     let limits = |at_once, per_minute, per_source| Limits {
         starts_per_minute: None,
