@@ -193,6 +193,10 @@ fn what_is_missing_or_too_much_is_named() {
         "=> PROG is missing
         -- => PROG is missing
         -t 0 -- => PROG is missing
+        -t cat => PROG is missing; \"cat\" was taken for the value of --tcp
+        -vl cat => PROG is missing; \"cat\" was taken for the value of --unix
+        -P a -l cat => PROG is missing; \"cat\" was taken for the value of --unix
+        --proto=cat => PROG is missing
         -t => --tcp: a value is missing
         -vb => --backlog: a value is missing
         --proto => --proto: a value is missing
@@ -211,6 +215,8 @@ fn what_is_missing_or_too_much_is_named() {
         -t tcp:127.0.0.1:80 cat => --tcp: \"tcp:127.0.0.1:80\": [HOST:]PORT expected, \"tcp:\" is how the log writes \
             --tcp
         -i udp:[::]:80 cat => --inet: \"udp:[::]:80\": [HOST:]PORT expected, \"udp:\" is how the log writes --udp
+        -t 127.0.0.1:80,127.0.0.2:80 cat => --tcp: \"127.0.0.1:80,127.0.0.2:80\": one [HOST:]PORT is expected, --tcp \
+            may be given several times
         -t 127.0.0.1:7000x cat => --tcp: there is no tcp service \"7000x\"; [HOST:]PORT expected, PORT being 0 to \
             65535 or a service name
         -u localhost cat => --udp: there is no udp service \"localhost\"; [HOST:]PORT expected, PORT being 0 to 65535 \

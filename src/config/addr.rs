@@ -23,6 +23,14 @@ pub(crate) fn inet(name: &str, word: &OsStr) -> Result<(Host, Port), Fatal> {
             "[HOST:]PORT expected, \"{label}:\" is how the log writes {option}"
         )));
     }
+    if text.contains(',') {
+        return Err(wrong(&match name {
+            "--tcp" | "--udp" | "--inet" => {
+                format!("one [HOST:]PORT is expected, {name} may be given several times")
+            }
+            _ => "one [HOST:]PORT is expected".to_owned(),
+        }));
+    }
     let no_port = "a port is missing behind the host, [HOST:]PORT expected";
     let (host, port_text) = match text.rsplit_once(':') {
         None if text.starts_with('[') || text.parse::<Ipv4Addr>().is_ok() => {
@@ -229,6 +237,14 @@ mod tests {
                 "tcpx:127.0.0.1:80",
                 "an IPv6 address goes in brackets, [HOST]:PORT",
             ),
+            (
+                "127.0.0.1:80,127.0.0.2:80",
+                "one [HOST:]PORT is expected, --tcp may be given several times",
+            ),
+            (
+                "80,443",
+                "one [HOST:]PORT is expected, --tcp may be given several times",
+            ),
             ("[::1", "a \"]\" is missing"),
             ("[::1]:", "a port is missing"),
             ("[::1:80", "a \"]\" is missing"),
@@ -248,6 +264,8 @@ mod tests {
             assert_eq!(error.text, format!("--tcp: \"{word}\": {expected}"));
             assert_eq!(error.exit_code(), 100);
         }
+        let error = inet("ADDR", OsStr::new("80,443")).unwrap_err();
+        assert_eq!(error.text, "ADDR: \"80,443\": one [HOST:]PORT is expected");
         assert!(inet("--tcp", OsStr::from_bytes(b"\xff:80")).is_err());
     }
 

@@ -165,6 +165,28 @@ fn argument(spec: &Spec) -> Arg {
     }
 }
 
+/// PROG is missing, perhaps because `last`, the last word, became the value of an option. What begins with a digit is
+/// no program that somebody forgot a value before.
+pub(super) fn no_program(typed: &ArgMatches, last: Option<&OsStr>) -> Fatal {
+    let word = last.filter(|word| !word.as_bytes().first().is_none_or(u8::is_ascii_digit));
+    let taken_by = |spec: &&Spec| {
+        matches!(spec.takes, One(_) | Many(_))
+            && typed
+                .get_many::<OsString>(spec.long)
+                .and_then(Iterator::last)
+                .is_some_and(|value| word == Some(value))
+    };
+    let specs = SECTIONS.iter().flat_map(|(_, specs)| specs.iter());
+    let place = |spec: &&Spec| typed.indices_of(spec.long).and_then(Iterator::last);
+    match (specs.filter(taken_by).max_by_key(place), word) {
+        (Some(Spec { long, .. }), Some(word)) => Fatal::usage(format!(
+            "PROG is missing; {} was taken for the value of --{long}",
+            Quoted(word.as_bytes())
+        )),
+        _ => Fatal::usage("PROG is missing"),
+    }
+}
+
 /// clap's error in one line of ours.
 fn complaint(error: &clap::Error) -> String {
     let word = |kind| match error.get(kind) {

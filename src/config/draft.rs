@@ -1,6 +1,6 @@
 //! Turns options as typed into what they mean together, and refuses what makes no sense.
 
-use crate::config::cli::{ADOPT_STDIN, PROG};
+use crate::config::cli::{self, ADOPT_STDIN, PROG};
 use crate::config::{addr, admission, number, passing, process, sockets, sockopt};
 use crate::model::address::Family;
 use crate::model::error::Fatal;
@@ -19,18 +19,18 @@ const MOST_CONNECTIONS: u64 = 1_000_000;
 /// The longest time that an option may ask skd to wait: about a year.
 const MOST_SECS: u64 = 31_536_000;
 
-/// What the options mean.
+/// What the options mean; `last` is the last word of the command line.
 ///
 /// # Errors
 /// A usage error that names the option.
-pub(crate) fn meant(typed: &ArgMatches) -> Result<Run, Fatal> {
+pub(crate) fn meant(typed: &ArgMatches, last: Option<&OsStr>) -> Result<Run, Fatal> {
     let family = family(typed)?;
     let adopt = adopted(typed)?;
     passing::exclude(typed)?;
     let service = Service {
         mode: passing::mode(typed),
         pass: passing::pass(typed)?,
-        words: program(typed)?,
+        words: program(typed, last)?,
         max_connections: max_connections(typed)?,
         stderr_to_client: given(typed, "stderr-to-client"),
         nodelay: given(typed, "nodelay"),
@@ -87,7 +87,7 @@ pub(super) fn values<'a>(
     )
 }
 
-fn program(typed: &ArgMatches) -> Result<Vec<OsString>, Fatal> {
+fn program(typed: &ArgMatches, last: Option<&OsStr>) -> Result<Vec<OsString>, Fatal> {
     let words: Vec<OsString> = typed
         .get_many::<OsString>(PROG)
         .unwrap_or_default()
@@ -96,7 +96,7 @@ fn program(typed: &ArgMatches) -> Result<Vec<OsString>, Fatal> {
     match words.first() {
         None if value(typed, "check-peer").is_some() => Ok(words),
         None if value(typed, "inetd-conf").is_some() => sockets::unless_named(typed, words),
-        None => Err(Fatal::usage("PROG is missing")),
+        None => Err(cli::no_program(typed, last)),
         Some(word) if word.is_empty() => Err(Fatal::usage("PROG is empty")),
         Some(_) => Ok(words),
     }
@@ -267,6 +267,10 @@ mod tests {
     fn what_makes_no_sense_is_a_usage_error() {
         let table = [
             ("-t 80", "PROG is missing"),
+            (
+                "-v -t cat",
+                "PROG is missing; \"cat\" was taken for the value of --tcp",
+            ),
             ("-t 80 ", "PROG is empty"),
             ("-t  cat", "--tcp: \"\": a port is missing"),
             ("-l  cat", "--unix: \"\": a path or @name is expected"),

@@ -52,9 +52,10 @@ pub(crate) enum Asked {
 /// as far as the words could be read.
 pub(crate) fn read(words: Vec<OsString>) -> Result<Asked, (Fatal, LogFormat)> {
     let format = |typed: &ArgMatches| process::log_format(typed).unwrap_or_default();
+    let last = words.last().cloned();
     match cli::parse(words.clone()) {
         Ok(cli::Typed::Text(text)) => Ok(Asked::Text(text)),
-        Ok(cli::Typed::Options(typed)) => draft::meant(&typed)
+        Ok(cli::Typed::Options(typed)) => draft::meant(&typed, last.as_deref())
             .map(|run| Asked::Run(Box::new(run)))
             .map_err(|fatal| (fatal, format(&typed))),
         Err(fatal) => {

@@ -87,6 +87,12 @@ pub(super) fn read(words: Vec<OsString>) -> Result<Asked, Fatal> {
 
 /// ADDRESS and PORT as `--tcp` takes them.
 fn place(address: &OsStr, port: &OsStr, v6: bool) -> Result<OsString, Fatal> {
+    for (name, word) in [("ADDRESS", address), ("PORT", port)] {
+        if word.as_bytes().contains(&b',') {
+            let word = Quoted(word.as_bytes());
+            return Err(Fatal::usage(format!("{name}: {word}: one is expected")));
+        }
+    }
     let host = match address.as_bytes() {
         b"0" | b"::" if v6 => b"*".to_vec(),
         b"0" => b"0.0.0.0".to_vec(),
@@ -233,6 +239,8 @@ mod tests {
         for (words, text) in [
             ("", "ADDRESS PORT PROG expected"),
             ("0 7", "ADDRESS PORT PROG expected"),
+            ("::1,::2 7 cat", "ADDRESS: \"::1,::2\": one is expected"),
+            ("0 7,8 cat", "PORT: \"7,8\": one is expected"),
             (
                 "-c x 0 7 cat",
                 "-c: \"x\" is no whole number from 1 to 1000000",
