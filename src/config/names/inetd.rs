@@ -69,10 +69,16 @@ pub(super) fn read(words: Vec<OsString>) -> Result<Asked, Fatal> {
 fn host(word: &OsStr) -> Result<Box<str>, Fatal> {
     let wrong = |why: &str| Fatal::usage(format!("-a: {}: {why}", Quoted(word.as_bytes())));
     let text = word.to_str().ok_or_else(|| wrong("a host is expected"))?;
+    let is_v6 = text.parse::<std::net::Ipv6Addr>().is_ok();
+    let is_list = text.contains(',');
+    let has_port = text.contains("]:") || (text.contains(':') && !text.starts_with('['));
+    if text.is_empty() || (has_port && !is_v6 && !is_list) {
+        return Err(wrong("a host without a port is expected"));
+    }
     // Only in the file an IPv6 address needs its brackets.
-    let text = match text.parse::<std::net::Ipv6Addr>() {
-        Ok(_) => format!("[{text}]"),
-        Err(_) => text.to_owned(),
+    let text = match is_v6 {
+        true => format!("[{text}]"),
+        false => text.to_owned(),
     };
     inetd::hosts(&text).map_err(|why| wrong(&why))?;
     Ok(text.into())
@@ -141,9 +147,22 @@ mod tests {
                 "-a *,127.0.0.1",
                 "-a: \"*,127.0.0.1\": \"*\" goes with no other host",
             ),
+            (
+                "-a 127.0.0.1:5",
+                "-a: \"127.0.0.1:5\": a host without a port is expected",
+            ),
+            (
+                "-a [::1]:5",
+                "-a: \"[::1]:5\": a host without a port is expected",
+            ),
+            ("-a ::x", "-a: \"::x\": a host without a port is expected"),
             ("-x", "there is no option \"-x\""),
         ] {
             assert_eq!(run(words).unwrap_err(), text, "{words}");
         }
+        let Err(fatal) = host(OsStr::new("")) else {
+            panic!()
+        };
+        assert_eq!(fatal.text, "-a: \"\": a host without a port is expected");
     }
 }
