@@ -310,6 +310,11 @@ fn wrong_places_for_metrics_are_named() {
             "usage: --metrics: \"x:\": a port is missing; try \"skd --help\"",
         ),
         (
+            "--metrics m.sock -t 0 cat",
+            "usage: --metrics: there is no tcp service \"m.sock\"; [HOST:]PORT expected, PORT being 0 to 65535 or a \
+             service name, and a path needs a slash, \"./m.sock\"; try \"skd --help\"",
+        ),
+        (
             "-E --metrics 0 -t 0 cat",
             "usage: --exec and --metrics exclude each other; try \"skd --help\"",
         ),

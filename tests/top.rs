@@ -395,7 +395,7 @@ fn wrong_words_end_with_100() {
         );
     }
     // A name of a service may hold anything.
-    let line = "fatal: unable to ask skd at ?[2J: there is no tcp service ?[2J";
+    let line = "fatal: unable to ask skd at ?[2J: there is no tcp service ?[2J; a path needs a slash, \"./?[2J\"";
     fails(&["\x1b[2J"], 111, line);
 }
 

@@ -29,7 +29,7 @@ pub(crate) fn addresses(
 ) -> Result<Addresses, Fatal> {
     let port = match port {
         Port::Number(number) => *number,
-        Port::Service(name) => service(option, style, name)?,
+        Port::Service(name) => service(option, style, host, name)?,
     };
     let listed = |ip: IpAddr| Ok(Addresses::Listed(vec![SocketAddr::new(ip, port)]));
     match (host, family) {
@@ -84,7 +84,7 @@ fn hint(host: &str) -> String {
     })
 }
 
-fn service(option: &str, style: Style, name: &str) -> Result<u16, Fatal> {
+fn service(option: &str, style: Style, host: &Host, name: &str) -> Result<u16, Fatal> {
     let (protocol, shown) = if style == Style::Datagram {
         (c"udp", "udp")
     } else {
@@ -94,10 +94,20 @@ fn service(option: &str, style: Style, name: &str) -> Result<u16, Fatal> {
         [b'-', ..] => "[HOST:]PORT expected, PORT being",
         _ => "PORT is",
     };
+    let path = match (option, host) {
+        // What has a slash is a path there.
+        ("--metrics", Host::Every) => {
+            format!(
+                ", and a path needs a slash, {}",
+                Quoted(format!("./{name}").as_bytes())
+            )
+        }
+        _ => String::new(),
+    };
     names::port_of_service(name, protocol).ok_or_else(|| {
         let name = Quoted(name.as_bytes());
         Fatal::usage(format!(
-            "{option}: there is no {shown} service {name}; {expected} 0 to 65535 or a service name",
+            "{option}: there is no {shown} service {name}; {expected} 0 to 65535 or a service name{path}",
         ))
     })
 }

@@ -125,6 +125,13 @@ fn complaint(error: &clap::Error) -> String {
 
 /// A path has a slash, or is `@NAME`, as for `--metrics`.
 fn place(word: &OsStr) -> Result<Place, Fatal> {
+    let urls: [&[u8]; 2] = [b"http://", b"https://"];
+    if urls.iter().any(|url| word.as_bytes().starts_with(url)) {
+        return Err(Fatal::usage(format!(
+            "{}: ADDR or PATH is expected, not a URL",
+            Quoted(word.as_bytes())
+        )));
+    }
     if word.as_bytes().contains(&b'/') || word.as_bytes().starts_with(b"@") {
         return Ok(Place::Unix(addr::unix("PATH", word)?));
     }
@@ -165,6 +172,10 @@ mod tests {
             (
                 &["127.0.0.1:0"],
                 "ADDR: \"127.0.0.1:0\": port 0 is chosen by the kernel, the one that skd has printed is expected",
+            ),
+            (
+                &["http://127.0.0.1:9100/metrics"],
+                "\"http://127.0.0.1:9100/metrics\": ADDR or PATH is expected, not a URL",
             ),
             (&["x:"], "ADDR: \"x:\": a port is missing"),
             (&["@"], "PATH: \"@\": a path or @name is expected"),

@@ -47,7 +47,7 @@ fn connected(place: &Place) -> Result<(OwnedFd, Instant), String> {
         }
         Place::Inet(host, port) => (host, port),
     };
-    let addresses = addresses(host, number(port)?)?;
+    let addresses = addresses(host, number(host, port)?)?;
     let deadline = Instant::now() + PATIENCE;
     let mut reason = "the host has no address".to_owned();
     for (place, address) in addresses.iter().enumerate() {
@@ -99,12 +99,16 @@ fn addresses(host: &Host, port: u16) -> Result<Vec<SocketAddr>, String> {
     })
 }
 
-fn number(port: &Port) -> Result<u16, String> {
+fn number(host: &Host, port: &Port) -> Result<u16, String> {
     match port {
         Port::Number(number) => Ok(*number),
         Port::Service(name) => {
             let text = std::fs::read_to_string(SERVICES).unwrap_or_default();
-            service(&text, name).ok_or_else(|| format!("there is no tcp service {name}"))
+            let path = match host {
+                Host::Every => format!("; a path needs a slash, \"./{name}\""),
+                _ => String::new(),
+            };
+            service(&text, name).ok_or_else(|| format!("there is no tcp service {name}{path}"))
         }
     }
 }
