@@ -168,7 +168,7 @@ fn an_owner_that_cannot_be_given_is_fatal_and_leaves_no_file() {
     }
     let without = "setpriv --bounding-set=-chown --inh-caps=-chown";
     let skd = Skd::new(&format!("--owner 12345 -l {path} cat")).under(without);
-    let line = format!("fatal: unable to bind unix:{path}: Operation not permitted");
+    let line = format!("fatal: unable to bind unix:{path} with --owner: Operation not permitted");
     fails(skd, 111, &line);
     assert_eq!(names(&folder), [""; 0]);
 }

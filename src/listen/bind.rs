@@ -3,7 +3,7 @@
 use crate::listen::bindoptions::BindOptions;
 use crate::listen::open::{self, Refused};
 use crate::listen::resolve::{self, Addresses};
-use crate::listen::unixfile::{self, socket_type, sun_path};
+use crate::listen::unixfile::{self, Refusal, socket_type, sun_path};
 use crate::listen::{Listener, adopt};
 use crate::model::address::{Family, Label, Named, Place, Port, Style, UnixName, unmapped};
 use crate::model::error::Fatal;
@@ -300,9 +300,12 @@ fn unable(style: Style, place: &Place, reason: impl Display) -> Fatal {
 /// The same with the option that the kernel refused.
 fn unable_as_asked(style: Style, address: SocketAddr, refused: Refused) -> Fatal {
     let label = Label::new(style, &Place::Inet(address));
-    let with = refused.option.map(|option| format!(" with {option}"));
-    let deed = format!("bind {label}{}", with.unwrap_or_default());
-    Fatal::unable(deed, refused.errno)
+    unable_with(&label, refused.option, refused.errno)
+}
+
+fn unable_with(label: &Label, option: Option<String>, errno: Errno) -> Fatal {
+    let with = option.map(|option| format!(" with {option}"));
+    Fatal::unable(format!("bind {label}{}", with.unwrap_or_default()), errno)
 }
 
 /// Makes a socket for each address that no inherited one satisfies, and lets go of it: what the kernel does not have is
@@ -380,7 +383,12 @@ fn unix(options: &BindOptions, style: Style, name: UnixName) -> Result<Listener,
     let file = match &place {
         Place::Unix(Some(UnixName::Path(path))) => {
             let file = unixfile::bind(&made, style, path, options.access, listen);
-            Some(file.map_err(|refusal| unable(&refusal))?)
+            Some(file.map_err(|refusal| match refusal {
+                Refusal::Option(option, errno) => {
+                    unable_with(&Label::new(style, &place), Some(option.into()), errno)
+                }
+                refusal => unable(&refusal),
+            })?)
         }
         Place::Unix(Some(name)) => {
             let address = SockAddr::unix(&sun_path(name)).ok_or(Errno::NAME_TOO_LONG);

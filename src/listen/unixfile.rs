@@ -99,6 +99,8 @@ pub(crate) enum Refusal {
     System(Errno),
     /// Something that is no socket lies there.
     Foreign,
+    /// The file could not be given what this option says.
+    Option(&'static str, Errno),
 }
 
 impl From<Errno> for Refusal {
@@ -113,7 +115,7 @@ impl From<Errno> for Refusal {
 impl std::fmt::Display for Refusal {
     fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Self::System(errno) => write!(out, "{errno}"),
+            Self::System(errno) | Self::Option(_, errno) => write!(out, "{errno}"),
             Self::Foreign => out.write_str("File exists and is no socket"),
         }
     }
@@ -219,8 +221,11 @@ fn made(entry: Entry, access: Access) -> Result<SocketFile, Refusal> {
         return Ok(file);
     };
     let mode = access.mode.unwrap_or_else(|| 0o777 & !process::umask());
-    held.set_owner(uid, gid)?;
-    held.set_mode(mode)?;
+    let option = |name| move |errno| Refusal::Option(name, errno);
+    held.set_owner(uid, gid).map_err(option("--owner"))?;
+    // Without --mode it is the owner for whose sake the file had none yet.
+    let name = access.mode.map_or("--owner", |_| "--mode");
+    held.set_mode(mode).map_err(option(name))?;
     Ok(file)
 }
 
