@@ -196,7 +196,8 @@ fn everything_that_is_wrong_is_told_with_line_and_column_and_nothing_is_bound() 
          IP:7008 stream tcp nowait no-such-user /bin/cat\n\
          IP:7009 stream tcp sometimes root\n\
          IP:7009 stream tcp sometimes root /bin/cat\n\
-         IP:7007 stream tcp4 nowait root /bin/cat\n",
+         IP:7007 stream tcp4 nowait root /bin/cat\n\
+         IP:7007 stream tcp nowait root /bin/cat\n",
     );
     let (ip, column) = (conf.ip, conf.ip.to_string().len());
     let missing = format!("4:{}: PROGRAM is missing", column + 32);
@@ -217,6 +218,8 @@ fn everything_that_is_wrong_is_told_with_line_and_column_and_nothing_is_bound() 
             &missing,
             &wait,
             &again,
+            // Once, though the address is the same too.
+            "7:1: line 1 has the same service already",
         ],
     );
     TcpListener::bind(conf.address()).unwrap();

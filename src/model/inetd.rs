@@ -21,7 +21,7 @@ pub(crate) struct ServiceFile {
 }
 
 /// Where something stands in the file: line and column, both from 1; columns are characters.
-#[derive(Clone, Copy, Debug, Default, Eq, Ord, PartialEq, PartialOrd)]
+#[derive(Clone, Copy, Debug, Default, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub(crate) struct At {
     pub(crate) line: usize,
     pub(crate) column: usize,

@@ -9,7 +9,7 @@ use crate::model::number;
 use crate::model::text::Quoted;
 use crate::sys::identity::Ids;
 use crate::sys::{identity, names, socket};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 /// A service whose port, user and groups are known.
@@ -54,11 +54,16 @@ pub(super) fn prepare(services: Services) -> Result<Vec<Prepared>, Vec<Wrong>> {
     let has_v6 = socket::make(socket::AF_INET6, socket::SOCK_DGRAM).is_ok();
     let mut prepared = Vec::new();
     let mut taken = HashMap::new();
+    // A service that the file has already is told of once: it has the same address too.
+    let repeated: HashSet<At> = wrong.iter().map(|wrong| wrong.at).collect();
     for mut service in all {
         let ids = ids_of(&service.user);
         let ids = ids.map_err(|why| wrong.push(at(service.user_at, &service.user, &why)));
         let looked_up = look_up(&mut service, has_v6);
-        let is_free = looked_up.and_then(|()| take(&mut taken, &service));
+        let is_free = match repeated.contains(&service.at) {
+            true => Ok(()),
+            false => looked_up.and_then(|()| take(&mut taken, &service)),
+        };
         if let Err(why) = &is_free {
             wrong.push(at(service.at, &service.name, why));
         }
