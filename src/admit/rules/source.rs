@@ -10,6 +10,12 @@ use super::{Broken, Instructions, Rules};
 /// The first line that is wrong.
 pub(super) fn read(text: &[u8]) -> Result<Rules, Broken> {
     let mut rules = Rules::default();
+    if text.starts_with(b"\xef\xbb\xbf") {
+        return Err(Broken {
+            place: Some((1, 1)),
+            why: "a byte order mark; the file is expected to begin with the first rule".into(),
+        });
+    }
     for (number, line) in text.split(|byte| *byte == b'\n').enumerate() {
         let end = line.iter().rposition(|byte| !matches!(byte, b' ' | b'\t'));
         let line = line.get(..end.map_or(0, |end| end + 1)).unwrap_or(line);
@@ -28,6 +34,9 @@ fn add(rules: &mut Rules, line: &[u8]) -> Result<(), Wrong> {
     if let Some(place) = line.iter().position(|byte| *byte == 0) {
         return Err(Wrong(place, "a NUL byte"));
     }
+    if line == b"\r" {
+        return Err(Wrong(0, RETURN));
+    }
     let (address, place) = split(line)?;
     let keys = keys(address, Spelling::Source)?;
     let instructions = instructions(line, place)?;
@@ -35,6 +44,9 @@ fn add(rules: &mut Rules, line: &[u8]) -> Result<(), Wrong> {
         .add(address, keys, instructions)
         .map_err(|why| Wrong(0, why))
 }
+
+/// A line that ends with CR LF. tcprules(1) takes it no better, and a value may have the mark CR around it.
+const RETURN: &str = "a carriage return; a line ends with a line feed alone";
 
 const ALLOW: &[u8] = b"allow";
 const DENY: &[u8] = b"deny";
@@ -67,6 +79,9 @@ fn instructions(line: &[u8], place: usize) -> Result<Instructions, Wrong> {
     let word = if instructions.denies { DENY } else { ALLOW };
     let mut place = place + word.len();
     while let Some(byte) = line.get(place) {
+        if *byte == b'\r' && place + 1 == line.len() {
+            return Err(Wrong(place, RETURN));
+        }
         if *byte != b',' {
             return Err(Wrong(place, "\",\" or the end of the line is expected"));
         }
@@ -105,7 +120,7 @@ mod tests {
 
     #[test]
     fn the_first_wrong_line_is_named_with_its_place() {
-        let table: [(&[u8], &str); 19] = [
+        let table: [(&[u8], &str); 23] = [
             (b"1.2.3.4", "1:8: \":allow\" or \":deny\" is missing"),
             (
                 b"# ok\n\n10.:deny\nnonsense \n",
@@ -125,7 +140,20 @@ mod tests {
             ),
             (
                 b"1.2.3.4:deny\r\n",
-                "1:13: \",\" or the end of the line is expected",
+                "1:13: a carriage return; a line ends with a line feed alone",
+            ),
+            (
+                b":allow,A=\"b\"\r\n",
+                "1:13: a carriage return; a line ends with a line feed alone",
+            ),
+            (
+                b"# ok\r\n\r\n",
+                "2:1: a carriage return; a line ends with a line feed alone",
+            ),
+            (b":deny\rX", "1:6: \",\" or the end of the line is expected"),
+            (
+                b"\xef\xbb\xbf# x\n:deny",
+                "1:1: a byte order mark; the file is expected to begin with the first rule",
             ),
             (b"1.2.3.4:deny,", "1:14: VAR=\"VALUE\" is expected"),
             (b"1.2.3.4:deny,A", "1:14: VAR=\"VALUE\" is expected"),

@@ -24,6 +24,14 @@ pub(super) struct Line {
 /// it begins with. What cannot be told apart into words is wrong, and its line is left out.
 pub(super) fn lines(text: &[u8]) -> (Vec<Line>, Vec<Wrong>) {
     let (mut lines, mut wrong) = (Vec::<Line>::new(), Vec::new());
+    let unmarked = text.strip_prefix(b"\xef\xbb\xbf");
+    if unmarked.is_some() {
+        wrong.push(Wrong {
+            at: At { line: 1, column: 1 },
+            why: "a byte order mark; the file is expected to begin with the first service".into(),
+        });
+    }
+    let text = unmarked.unwrap_or(text);
     // Whether the line before can be continued, and whether it is one of those that are wrong.
     let mut before = Before::Nothing;
     for (number, line) in (1..).zip(text.split(|byte| *byte == b'\n')) {
@@ -164,7 +172,7 @@ mod tests {
     #[test]
     fn lines_are_words_with_their_places() {
         let none = "a line that begins with a blank continues the one before, and there is none";
-        let table: [(&[u8], String); 15] = [
+        let table: [(&[u8], String); 16] = [
             (b"", String::new()),
             (b"\n \n\t\n# a b\n  # c\n", String::new()),
             (b"a b", "1:1[a] 1:3[b]".into()),
@@ -192,6 +200,11 @@ mod tests {
             (
                 b"a 'b'c",
                 "f:1:6: a blank is expected behind the quote".into(),
+            ),
+            (
+                b"\xef\xbb\xbfa b\nc",
+                "1:1[a] 1:3[b]; 2:1[c]; f:1:1: a byte order mark; the file is expected to begin with the first service"
+                    .into(),
             ),
             (b"a\n b\0\nc", "3:1[c]; f:2:3: a NUL byte".into()),
             (
