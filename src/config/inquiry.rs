@@ -19,7 +19,10 @@ const NOBODY: u32 = u32::MAX;
 pub(crate) fn inquiry(name: &str, word: &OsStr) -> Result<Inquiry, Fatal> {
     let text = word.as_bytes();
     let wrong = || {
-        let expected = "[INFO@]ADDRESS[=HOST], uid:N, gid:N or cid:N is expected";
+        let expected = match text.starts_with(b"[") {
+            true => network::BRACKETS,
+            false => "[INFO@]ADDRESS[=HOST], uid:N, gid:N or cid:N is expected",
+        };
         Fatal::usage(format!("{name}: {}: {expected}", Quoted(text)))
     };
     if let Some(id) = str::from_utf8(text).ok().and_then(Id::parse) {
@@ -69,7 +72,6 @@ mod tests {
             "10.",
             "10.0.0.0/8",
             "localhost",
-            "[::1]",
             "1.2.3.4:80",
             "1.2.3.4=",
             "=host",
@@ -86,6 +88,11 @@ mod tests {
             assert_eq!(fatal.text, format!("--check-peer: \"{junk}\": {expected}"));
             assert_eq!(fatal.exit_code(), 100);
         }
+        let fatal = inquiry("--check-peer", OsStr::new("[::1]=host")).unwrap_err();
+        assert_eq!(
+            fatal.text,
+            format!("--check-peer: \"[::1]=host\": {}", network::BRACKETS)
+        );
     }
 
     #[test]

@@ -56,6 +56,9 @@ fn member(text: &[u8], expected: &'static str) -> Result<Member, &'static str> {
             .map(Member::Network)
             .map_err(|(_, why)| why);
     }
+    if text.starts_with('[') {
+        return Err(network::BRACKETS);
+    }
     Err(expected)
 }
 
@@ -79,7 +82,8 @@ mod tests {
             ("10.", "--allow: \"10.\": ", PEERS),
             ("1.2.3.4-5", "--allow: \"1.2.3.4-5\": ", PEERS),
             ("1.2.3.04", "--allow: \"1.2.3.04\": ", PEERS),
-            ("[::1]", "--allow: \"[::1]\": ", PEERS),
+            ("[::1]", "--allow: \"[::1]\": ", network::BRACKETS),
+            ("[::1]/8", "--allow: \"[::1]/8\": ", network::BRACKETS),
             ("fe80::1%1", "--allow: \"fe80::1%1\": ", PEERS),
             ("localhost", "--allow: \"localhost\": ", PEERS),
             ("unix", "--allow: \"unix\": ", PEERS),

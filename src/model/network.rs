@@ -16,6 +16,9 @@ pub(crate) enum Network {
 /// What may precede the last 32 bits of an IPv4-mapped address, in bits.
 const MAPPED_BITS: u8 = 96;
 
+/// What is wrong with `[::1]`, which only a port needs.
+pub(crate) const BRACKETS: &str = "an IPv6 address is expected without brackets";
+
 /// An IPv4-mapped address is the IPv4 address.
 pub(crate) fn unmapped(ip: IpAddr) -> IpAddr {
     match ip {
@@ -84,6 +87,9 @@ impl Network {
         let (ip, len) = text
             .split_once('/')
             .ok_or((text.len(), "a \"/\" is missing behind the address"))?;
+        if ip.starts_with('[') {
+            return Err((0, BRACKETS));
+        }
         let place = ip.len() + 1;
         let ip = ip
             .parse()
@@ -131,7 +137,7 @@ mod tests {
             ("10.0.0/8", no_address),
             ("010.0.0.0/8", no_address),
             (" 10.0.0.0/8", no_address),
-            ("[::1]/64", no_address),
+            ("[::1]/64", (0, BRACKETS)),
             ("fe80::1%1/64", no_address),
             ("10.0.0.0/", v4(9)),
             ("10.0.0.0/33", v4(9)),

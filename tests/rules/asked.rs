@@ -252,7 +252,7 @@ fn a_word_that_is_no_peer_is_a_usage_error() {
         "",
         "10.",
         "localhost",
-        "[::1]:80",
+        "1.2.3.4:80",
         "uid:root",
         "1.2.3.4=",
         "joe@",
@@ -267,4 +267,8 @@ fn a_word_that_is_no_peer_is_a_usage_error() {
             (100, "", text)
         );
     }
+    let outcome = Skd::with_words(["--check-peer", "[2001:db8::1]"]).outcome();
+    let text = "skd: usage: --check-peer: \"[2001:db8::1]\": an IPv6 address is expected without brackets; \
+                try \"skd --help\"\n";
+    assert_eq!((outcome.code, outcome.stderr.as_str()), (100, text));
 }

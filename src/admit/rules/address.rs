@@ -49,6 +49,9 @@ pub(super) fn keys(text: &[u8], spelling: Spelling) -> Result<Vec<Key>, Wrong> {
         let number = Wrong(4, "a number is expected behind \":\"");
         return id.map(|id| vec![Key::Id(id)]).ok_or(number);
     }
+    if text.starts_with('[') {
+        return Err(Wrong(0, network::BRACKETS));
+    }
     if text.contains('/') {
         return match Network::parse(text) {
             Ok(network) => Ok(vec![Key::Network(network)]),
@@ -61,7 +64,7 @@ pub(super) fn keys(text: &[u8], spelling: Spelling) -> Result<Vec<Key>, Wrong> {
     dotted(text, spelling)
 }
 
-const EXPECTED: &str = "an address, a prefix with a dot behind, a network, =HOST, INFO@ADDRESS, uid:N, gid:N or \
+const EXPECTED: &str = "an address, a prefix with a dot behind, a network, =HOST, =.SUFFIX, INFO@ADDRESS, uid:N, gid:N or \
                         cid:N is expected";
 
 /// `info@address` and `info@=host`; `at` is the place of the `@`.
@@ -228,7 +231,7 @@ mod tests {
             ("5-5.3-4.", 4, "one range is all that an address can have"),
             ("2001:db8:", 0, v6),
             ("fe80::1%1", 0, v6),
-            ("[::1]", 0, v6),
+            ("[::1]", 0, network::BRACKETS),
             ("host:80", 0, v6),
             ("uid:root", 4, "a number is expected behind \":\""),
             ("10.0.0.0/33", 9, "a length of 0 to 32 bits is expected"),
