@@ -413,7 +413,10 @@ fn help_and_version_win_over_all_that_is_behind_them() {
     }
     let help = said("--help").1;
     assert!(
-        help.starts_with("Usage: skd [OPTION]... [--] PROG [ARG]...\n"),
+        help.starts_with(
+            "Usage: skd [OPTION]... [--] PROG [ARG]...\n       skd [OPTION]... --inetd-conf FILE\n       \
+             skd [OPTION]... --check-peer PEER\nServe "
+        ),
         "{help}"
     );
     for words in "-h;-h --bogus;-hV;-vh -t;-t 0 -h;-h -c junk".split(';') {

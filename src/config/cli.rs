@@ -218,7 +218,9 @@ fn option_name(shown: &str) -> String {
 /// The help: sections as in the manual, one line an option, at most 80 columns.
 fn help() -> String {
     let mut text = String::from(
-        "Usage: skd [OPTION]... [--] PROG [ARG]...\n\
+        "Usage: skd [OPTION]... [--] PROG [ARG]...\n       \
+         skd [OPTION]... --inetd-conf FILE\n       \
+         skd [OPTION]... --check-peer PEER\n\
          Serve PROG on sockets: run it for every connection, the connection on its stdin\n\
          and stdout, the peer in its environment. Without a socket, become PROG.\n",
     );
