@@ -296,7 +296,7 @@ fn what_ends_a_start_is_an_object_once_the_format_is_known() {
             "fatal",
             "unable to adopt descriptor 77: Bad file descriptor",
         ),
-        ("-n", 100, "usage", "PROG is missing"),
+        ("", 100, "usage", "PROG is missing"),
         (
             "--bogus cat",
             100,

@@ -165,12 +165,13 @@ fn argument(spec: &Spec) -> Arg {
     }
 }
 
-/// PROG is missing, perhaps because `last`, the last word, became the value of an option. What begins with a digit is
-/// no program that somebody forgot a value before.
+/// PROG is missing, perhaps because `last`, the last word, became the value of an option. That is not said of what begins
+/// with a digit, nor of options that take a few words only.
 pub(super) fn no_program(typed: &ArgMatches, last: Option<&OsStr>) -> Fatal {
     let word = last.filter(|word| !word.as_bytes().first().is_none_or(u8::is_ascii_digit));
     let taken_by = |spec: &&Spec| {
         matches!(spec.takes, One(_) | Many(_))
+            && !matches!(spec.long, "log-format" | "pass")
             && typed
                 .get_many::<OsString>(spec.long)
                 .and_then(Iterator::last)
