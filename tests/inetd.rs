@@ -333,3 +333,35 @@ fn sockets_that_were_handed_over_serve_the_services_that_name_them() {
         format!("usage: PROG is missing, and no service is tcp:{address}; try \"skd --help\"");
     ended(&skd.outcome(), 100, &line);
 }
+
+#[test]
+fn what_can_have_no_effect_is_told() {
+    let conf = Conf::of("IP:7007 stream tcp nowait root /bin/cat\n");
+    let outcome = conf.skd("-v").word("cat").outcome();
+    let text = "skd: usage: there is no socket for PROG; the services of --inetd-conf have programs of their own; try \"skd --help\"\n";
+    assert_eq!((outcome.code, outcome.stderr.as_str()), (100, text));
+    if need::root() {
+        let outcome = conf.skd("--check --user nobody").outcome();
+        let text = format!(
+            "skd: fatal: {}:1:37: \"root\": skd is not root, and cannot become anybody else\n",
+            conf.path
+        );
+        let text = text.replace(":1:37:", &format!(":1:{}:", conf.ip.to_string().len() + 25));
+        assert_eq!((outcome.code, outcome.stderr), (111, text));
+    }
+    // Whose connections skd does not take it cannot keep out.
+    conf.put(
+        "IP:7007 stream tcp nowait root /bin/cat\n\
+         IP:7007 dgram udp wait root internal echo\n\
+         IP:7008 stream tcp wait root PROBE probe accept-report 0\n",
+    );
+    let mut skd = conf.skd("-v --deny 192.0.2.1").start();
+    let (ip, warning) = (conf.ip, skd.waits_for("warning: "));
+    assert_eq!(
+        warning,
+        format!(
+            "skd: warning: --deny is not for udp:{ip}:7007, tcp:{ip}:7008, where skd takes no connections: nobody is kept out there"
+        )
+    );
+    skd.stop();
+}

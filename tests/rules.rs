@@ -388,3 +388,30 @@ fn whom_rules_deny_starts_no_program_and_leaves_nothing_behind() {
     assert!(!fs::exists(mark).unwrap() && skd.children().is_empty());
     skd.stop();
 }
+
+#[test]
+fn rules_about_names_that_nobody_looks_up_are_told_of() {
+    let folder = Folder::new();
+    let rules = folder.path("rules");
+    for (text, options, warning) in [
+        (
+            "=localhost:deny\n",
+            "",
+            "rules with names of hosts match nobody without --resolve",
+        ),
+        (
+            "root@127.0.0.1:deny\n",
+            "--resolve",
+            "rules with INFO@ match nobody without --ident",
+        ),
+    ] {
+        fs::write(&rules, text).unwrap();
+        let words = format!("-v {options} -t 127.0.0.1:0 --rules {rules} cat");
+        let mut skd = Skd::new(&words).start();
+        assert_eq!(
+            skd.waits_for("warning: "),
+            format!("skd: warning: {warning}")
+        );
+        skd.stop();
+    }
+}

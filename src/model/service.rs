@@ -220,7 +220,8 @@ impl Run {
         let admission = &self.admission;
         let has_limit = self.service.max_connections.is_some()
             || admission.max_per_source.is_some()
-            || admission.rate_per_source.is_some();
+            || admission.rate_per_source.is_some()
+            || self.inetd_conf.is_some();
         admission.refusal.is_some() && !has_limit
     }
 

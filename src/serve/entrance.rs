@@ -2,9 +2,9 @@
 
 use crate::admit::quota::Quota;
 use crate::listen::Listener;
-use crate::model::address::Label;
+use crate::model::address::{Label, Style};
 use crate::model::inetd::{Builtin, Limits};
-use crate::model::service::Service;
+use crate::model::service::{Mode, Service};
 use crate::sys::identity::Ids;
 use crate::sys::program::Program;
 use crate::sys::spawn::Handing;
@@ -76,6 +76,17 @@ impl Served {
 pub(crate) struct Hosted {
     pub(crate) listener: Listener,
     pub(crate) served: Rc<Served>,
+}
+
+impl Hosted {
+    /// Whether skd takes its connections, or somebody else what comes there.
+    pub(crate) fn is_accepted(&self) -> bool {
+        let lends = self.served.service.mode == Mode::Listeners;
+        match self.listener.style {
+            Style::Stream | Style::SeqPacket => !lends,
+            Style::Datagram | Style::Readable => false,
+        }
+    }
 }
 
 /// What a listener is called, and what is served there.

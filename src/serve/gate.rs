@@ -77,6 +77,16 @@ impl Gate {
         })
     }
 
+    /// What rules ask of a peer that nobody looks up, if they do.
+    pub(crate) fn unheard(&self) -> Option<&'static str> {
+        let lookups = self.lookups;
+        if self.policy.asks_host() && !lookups.resolve {
+            return Some("rules with names of hosts match nobody without --resolve");
+        }
+        let is_deaf = self.policy.asks_ident() && !lookups.ident;
+        is_deaf.then_some("rules with INFO@ match nobody without --ident")
+    }
+
     /// What an skd in our place needs in order to know the rules.
     pub(super) fn keep_rules(&self, keeper: &mut Keeper) -> Result<Option<KeptFile>, Errno> {
         let kept = self.rules.as_ref().map(|rules| rules.keep(keeper));
@@ -298,6 +308,9 @@ impl Server {
             News::Rules(rules) => {
                 self.log.note(|| "read the rules again".into());
                 self.gate.policy.replace(*rules);
+                if let Some(text) = self.gate.unheard() {
+                    self.warn(Trouble::Other, None, text.into());
+                }
             }
             News::Broken(text) => {
                 let text = format!("{text}, keeping the rules as they were");

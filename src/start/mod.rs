@@ -16,6 +16,7 @@ use crate::model::manager::Manager;
 use crate::model::service::{Mode, Run};
 use crate::report::log::Log;
 use crate::serve;
+use crate::serve::entrance::Hosted;
 use crate::serve::gate::Gate;
 use crate::serve::inetd::Parse;
 use crate::serve::notices::{Jail, Notices};
@@ -71,7 +72,7 @@ impl Start<'_> {
             true => None,
         };
         if let Some(services) = &services {
-            services.expect_some(inherited.len() + run.named.len())?;
+            services.expect_some(inherited.len() + run.named.len(), run)?;
         }
         if run.check {
             return self.check(&inherited, services.as_ref(), &drop);
@@ -126,11 +127,17 @@ impl Start<'_> {
         services: Option<&Services>,
         drop: &PrivilegeDrop,
     ) -> Result<u8, Fatal> {
-        if !self.run.service.words.is_empty() {
+        let tried = services.map(|it| it.try_out(inherited));
+        tried.transpose()?;
+        // In the order of a start: whom services name is asked for as who skd becomes.
+        if self.run.service.words.is_empty() {
+            drop.enter()?;
+            drop.carry_out()?;
+        } else {
             check(&self.run.service, drop, self.environment)?;
         }
-        let tried = services.map(|it| it.try_out(inherited, &mut self.log));
-        tried.transpose().map(|_| 0)
+        let served = services.map(|it| it.served(&mut self.log));
+        served.transpose().map(|_| 0)
     }
 
     fn serve(
@@ -173,6 +180,7 @@ impl Start<'_> {
         let max_connections = run.service.max_connections;
         let served = prog.map(|prog| Rc::new(served(run.service, prog, environment, &words)));
         let hosted = hosted(listeners.all, served.as_ref(), services.as_ref(), &mut log)?;
+        tell_of_admission(run.admission.option(), &hosted, &gate, &mut log);
         let made = Made {
             max_connections,
             gate,
@@ -245,6 +253,21 @@ impl Start<'_> {
         // What cannot be told there is told nowhere.
         let _ = fd::replace_standard(2, before.as_fd());
         Err(fatal)
+    }
+}
+
+/// Who comes in unjudged, although an option says who may come in; and what nobody is judged by.
+fn tell_of_admission(option: Option<&str>, hosted: &[Hosted], gate: &Gate, log: &mut Log) {
+    let unjudged = hosted.iter().filter(|it| !it.is_accepted());
+    let labels: Vec<_> = unjudged.map(|it| it.listener.label.to_string()).collect();
+    if let (Some(option), [_, ..]) = (option, labels.as_slice()) {
+        let labels = labels.join(", ");
+        log.warn(&format!(
+            "{option} is not for {labels}, where skd takes no connections: nobody is kept out there"
+        ));
+    }
+    if let Some(text) = gate.unheard() {
+        log.warn(text);
     }
 }
 

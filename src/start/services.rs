@@ -72,12 +72,19 @@ impl Services {
         self.prepared.iter().filter_map(Prepared::accepted)
     }
 
-    /// Whether there is anything to serve.
+    /// Whether there is anything to serve, and nothing that cannot be.
     ///
     /// # Errors
-    /// 100: the file has no service, and there is no other socket.
-    pub(super) fn expect_some(&self, others: usize) -> Result<(), Fatal> {
-        match self.prepared.is_empty() && others == 0 {
+    /// 100: the file has no service, and there is no other socket; there is none for PROG.
+    pub(super) fn expect_some(&self, others: usize, run: &Run) -> Result<(), Fatal> {
+        if others > 0 {
+            return Ok(());
+        }
+        if !run.service.words.is_empty() {
+            let text = "there is no socket for PROG; the services of --inetd-conf have programs of their own";
+            return Err(Fatal::usage(text));
+        }
+        match self.prepared.is_empty() {
             true => Err(Fatal::configuration(self.conf.without_services())),
             false => Ok(()),
         }
@@ -87,11 +94,11 @@ impl Services {
     ///
     /// # Errors
     /// 111, naming the place in the file.
-    pub(super) fn try_out(&self, inherited: &[Listener], log: &mut Log) -> Result<(), Fatal> {
+    pub(super) fn try_out(&self, inherited: &[Listener]) -> Result<(), Fatal> {
         for prepared in &self.prepared {
             self.conf.make(prepared, inherited, true)?;
         }
-        self.served(log).map(drop)
+        Ok(())
     }
 
     /// Binds what no inherited socket satisfies; those are the first ones of `listeners`.
@@ -160,7 +167,7 @@ impl Services {
     ///
     /// # Errors
     /// 111: skd may not become whom a line names.
-    fn served(&self, log: &mut Log) -> Result<Vec<Rc<Served>>, Fatal> {
+    pub(super) fn served(&self, log: &mut Log) -> Result<Vec<Rc<Served>>, Fatal> {
         let mut all = Vec::new();
         for prepared in &self.prepared {
             let (served, warning) = self.conf.served(prepared).map_err(Fatal::system)?;

@@ -38,8 +38,9 @@ pub(super) fn lines(text: &[u8]) -> (Vec<Line>, Vec<Wrong>) {
         let line = line.strip_suffix(b"\r").unwrap_or(line);
         let first = line.iter().position(|byte| !is_blank(*byte));
         let Some(first) = first.filter(|first| line.get(*first) != Some(&b'#')) else {
-            // A comment between a line and what continues it changes nothing.
-            if first.is_none() {
+            // A comment in the column of a service may be one that is switched off: what continues it is not the one's
+            // before. One behind blanks stands in a line that goes on.
+            if first.is_none() || line.starts_with(b"#") {
                 before = Before::Nothing;
             }
             continue;
@@ -172,7 +173,7 @@ mod tests {
     #[test]
     fn lines_are_words_with_their_places() {
         let none = "a line that begins with a blank continues the one before, and there is none";
-        let table: [(&[u8], String); 16] = [
+        let table: [(&[u8], String); 17] = [
             (b"", String::new()),
             (b"\n \n\t\n# a b\n  # c\n", String::new()),
             (b"a b", "1:1[a] 1:3[b]".into()),
@@ -181,7 +182,11 @@ mod tests {
                 b"a b\n\tc d\ne",
                 "1:1[a] 1:3[b] 2:2[c] 2:4[d]; 3:1[e]".into(),
             ),
-            (b"a\n# x\n b\n  # y\n c", "1:1[a] 3:2[b] 5:2[c]".into()),
+            (b"a\n  # y\n b\n#x\nc\n d", "1:1[a] 3:2[b]; 5:1[c] 6:2[d]".into()),
+            (
+                b"a\n# x\n b\n",
+                "1:1[a]; f:3:2: a line that begins with a blank continues the one before, and there is none".into(),
+            ),
             (b"a # b", "1:1[a] 1:3[#] 1:5[b]".into()),
             (
                 b"'a b' \"c'd\" \"\" e'f",
