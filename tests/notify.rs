@@ -258,6 +258,32 @@ fn a_full_manager_hears_of_readiness_when_it_has_room() {
     skd.stop();
 }
 
+/// All are called alike, so that the manager has to forget all of them and is given the others again.
+#[test]
+fn a_socket_that_is_served_no_more_is_not_kept() {
+    let folder = Folder::new();
+    let manager = Manager::at(&folder);
+    let (conf, path) = (folder.path("inetd.conf"), folder.path("goes"));
+    let goes = format!("{path} stream unix nowait root internal echo\n");
+    let stays = format!("{path}-stays stream unix nowait root internal echo\n");
+    std::fs::write(&conf, format!("{goes}{stays}")).unwrap();
+    let words = format!("-v --fdstore --inetd-conf {conf} -t 127.0.0.1:0 cat");
+    let skd = manager.starts(&words).spawn();
+    for _ in 0..3 {
+        assert_eq!(manager.hears_other(), "FDSTORE=1\nFDNAME=skd\n");
+    }
+    assert!(manager.hears().starts_with("READY=1\n"));
+    std::fs::write(&conf, &stays).unwrap();
+    skd.signal(Signal::SIGHUP);
+    assert!(manager.hears_other().starts_with("RELOADING=1\n"));
+    assert_eq!(manager.hears_other(), "FDSTOREREMOVE=1\nFDNAME=skd\n");
+    for _ in 0..2 {
+        assert_eq!(manager.hears_other(), "FDSTORE=1\nFDNAME=skd\n");
+    }
+    assert!(manager.hears_other().starts_with("READY=1\n"));
+    skd.stop();
+}
+
 /// The socket that skd bound goes to the manager, once; one that came from there does not.
 #[test]
 fn sockets_that_skd_bound_are_given_to_be_kept() {

@@ -17,6 +17,8 @@ pub(crate) struct Quota {
     limits: Limits,
     /// Programs that run.
     running: u32,
+    /// Connections whose PROXY header is awaited: each may become a program.
+    awaited: u32,
     /// When the first start of this minute was, and how many there were.
     minute: Option<(Instant, u32)>,
     rates: Option<SourceRates>,
@@ -42,10 +44,26 @@ impl Quota {
         self.limits = limits;
     }
 
-    /// Whether as many programs run as may at once.
+    /// Whether as many programs run, or may be started in this minute, as those that are awaited leave room for.
     pub(crate) fn is_full(&self) -> bool {
-        let most = self.limits.at_once;
-        most.is_some_and(|most| self.running >= most.get())
+        let reaches = |count: u32, most: Option<NonZeroU32>| {
+            let count = count.saturating_add(self.awaited);
+            most.is_some_and(|most| count >= most.get())
+        };
+        let started = self.minute.map_or(0, |(_, starts)| starts);
+        let may_start_too_many =
+            self.awaited > 0 && reaches(started, self.limits.starts_per_minute);
+        reaches(self.running, self.limits.at_once) || may_start_too_many
+    }
+
+    /// A PROXY header is awaited.
+    pub(crate) fn await_one(&mut self) {
+        self.awaited = self.awaited.saturating_add(1);
+    }
+
+    /// One is awaited no more.
+    pub(crate) fn has_waited(&mut self) {
+        self.awaited = self.awaited.saturating_sub(1);
     }
 
     /// Until when nothing is started, after as many starts as a minute may have.
@@ -110,6 +128,36 @@ mod tests {
 
     fn secs(secs: u64) -> Duration {
         Duration::from_secs(secs)
+    }
+
+    #[test]
+    fn those_whose_header_is_awaited_have_a_place_already() {
+        let limits = Limits {
+            at_once: some(2),
+            starts_per_minute: some(3),
+            ..Limits::default()
+        };
+        let now = Instant::now();
+        let mut quota = Quota::new(limits, now);
+        let start = |quota: &mut Quota| {
+            quota.has_waited();
+            quota.start(None, now);
+        };
+        quota.await_one();
+        assert!(!quota.is_full());
+        quota.await_one();
+        assert!(quota.is_full());
+        start(&mut quota);
+        assert!(quota.is_full());
+        quota.end(None);
+        start(&mut quota);
+        quota.end(None);
+        assert!(!quota.is_full());
+        // The third of this minute.
+        quota.await_one();
+        assert!(quota.is_full());
+        quota.has_waited();
+        assert!(!quota.is_full());
     }
 
     #[test]

@@ -49,6 +49,12 @@ pub(crate) fn store() -> String {
     line(&NotifyState::Custom("FDSTORE=1")) + &line(&NotifyState::Custom(&name))
 }
 
+/// Keep none of the sockets any more that came along with `store`.
+pub(crate) fn forget() -> String {
+    let name = format!("FDNAME={STORED_AS}");
+    line(&NotifyState::Custom("FDSTOREREMOVE=1")) + &line(&NotifyState::Custom(&name))
+}
+
 fn line(state: &NotifyState<'_>) -> String {
     format!("{state}\n")
 }

@@ -2,6 +2,7 @@
 
 use crate::listen::Listener;
 use crate::model::address::Style;
+use crate::model::manager::STORED_AS;
 use crate::model::service::Mode;
 use crate::serve::entrance::{Runs, Served};
 use crate::serve::guard::Guard;
@@ -176,6 +177,11 @@ impl Listening {
         self.guard = Guard::default();
         self.is_prepared = false;
         Ok(())
+    }
+
+    /// Whether the service manager keeps it for the next skd.
+    pub(crate) fn is_stored(&self) -> bool {
+        self.listener.name_for_successor(self.is_kept) == STORED_AS
     }
 
     /// Whether somebody is about to connect who is not in the backlog yet, as far as the kernel tells.

@@ -131,6 +131,12 @@ impl Notices {
         }
     }
 
+    /// No other sockets are to be kept than those at these places: all have one name, by which the manager forgets them.
+    pub(crate) fn store_only(&mut self, places: impl Iterator<Item = usize>) {
+        self.owe(notify::forget(), None);
+        self.store(places);
+    }
+
     /// HUP is being obeyed; `reloaded` must follow.
     pub(crate) fn reloading(&mut self) {
         self.owe(notify::reloading(clock::monotonic()), None);

@@ -1,6 +1,7 @@
 //! Connections of trusted proxies whose PROXY header is not whole yet.
 
 use crate::admit::proxy::{self, HEADER_BYTES, Header, Reading};
+use crate::admit::quota::Quota;
 use crate::listen::accept::Arrival;
 use crate::model::state::Pending as Kept;
 use crate::serve::guest::Guest;
@@ -103,6 +104,11 @@ impl Pendings {
         u32::try_from(self.all.len()).unwrap_or(u32::MAX)
     }
 
+    /// How many have come in at such places.
+    pub(super) fn count_at(&self, is_meant: impl Fn(usize) -> bool) -> usize {
+        self.all.values().filter(|it| is_meant(it.place)).count()
+    }
+
     /// When the first has had its time.
     pub(crate) fn due(&self) -> Option<Instant> {
         self.order.first().map(|(until, _)| *until)
@@ -144,6 +150,7 @@ impl Server {
         }
         // So that no more come than may be let in.
         self.gate.take_token(Instant::now());
+        self.entrances.with_quota(*place, Quota::await_one);
         pendings.order.insert((pending.until, token));
         pendings.all.insert(token, pending);
     }
@@ -186,6 +193,7 @@ impl Server {
             ..
         } = pending;
         self.pendings.order.remove(&(until, token));
+        self.entrances.with_quota(place, Quota::has_waited);
         self.give_token_back();
         match heard {
             Heard::Header(header) => {
@@ -232,6 +240,7 @@ impl Server {
             self.pendings.order.remove(&(pending.until, token));
             // A child on its way may have a copy, for which it would stay polled.
             let _ = self.poll.remove(&pending.arrival.conn);
+            self.entrances.with_quota(pending.place, Quota::has_waited);
             self.give_token_back();
             self.deny(pending.place, &pending.arrival.peer, || reason.into());
         }

@@ -70,3 +70,23 @@ fn one_source_is_closed_beyond_its_limits() {
     assert!(line.ends_with(" 1 at once of one source"), "{line}");
     skd.stop();
 }
+
+/// Else all of them would be let in at once when their headers are whole.
+#[test]
+fn those_whose_header_is_awaited_count() {
+    let conf = Conf::of("IP:7007 stream tcp nowait/1 root PROBE probe hold\n");
+    let mut skd = conf.skd("-v --proxy-from 127.0.0.0/8").start();
+    let header = "PROXY TCP4 192.0.2.7 192.0.2.8 7 8\r\n";
+    let mut clients = [conf.client(), conf.client()];
+    // Both have had the time to be taken.
+    skd.status();
+    for client in &mut clients {
+        client.says(header);
+    }
+    let [mut first, mut second] = clients;
+    assert!(first.hears_line().starts_with("ready "));
+    assert_eq!(skd.status(), "1 accepted 1 denied 0 failed 0");
+    assert_eq!(first.hears_all(), "bye\n");
+    assert!(second.hears_line().starts_with("ready "));
+    skd.stop();
+}

@@ -161,9 +161,7 @@ impl Server {
         for (prepared, served, _) in &new {
             self.take_over(&mut leaving, prepared, served);
         }
-        for place in leaving {
-            self.close_service(place);
-        }
+        self.close_services(leaving);
         for (prepared, served, _) in new {
             self.bind_service(prepared, served, FIRST_PAUSE);
         }
@@ -205,6 +203,20 @@ impl Server {
         };
         each.filter(move |(place, _)| is_of(*place))
             .map(|(place, it)| (place, &it.listener))
+    }
+
+    fn close_services(&mut self, places: Vec<usize>) {
+        let is_stored =
+            |place: &usize| self.listeners.get(*place).is_some_and(Listening::is_stored);
+        let were_stored = places.iter().any(is_stored);
+        for place in places {
+            self.close_service(place);
+        }
+        if were_stored {
+            // Whoever comes there must not wait for nobody.
+            let stored = self.listeners.each().filter(|(_, it)| it.is_stored());
+            self.notices.store_only(stored.map(|(place, _)| place));
+        }
     }
 
     /// The file has it no more.

@@ -62,9 +62,9 @@ impl Default for Internal {
 }
 
 impl Internal {
-    /// Whether nobody more can be talked to.
-    pub(super) fn is_full(&self) -> bool {
-        self.visits.len() + self.told.count() >= MOST
+    /// How many there are.
+    fn count(&self) -> usize {
+        self.visits.len() + self.told.count()
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -116,7 +116,8 @@ impl Internal {
 impl Server {
     /// Whether nobody more is taken out of a backlog for what skd itself answers there.
     pub(super) fn has_many_visits(&self, place: usize) -> bool {
-        self.internal.is_full() && self.entrances.builtin(place).is_some()
+        let is_one = |place| self.entrances.builtin(place).is_some();
+        is_one(place) && self.internal.count() + self.pendings.count_at(is_one) >= MOST
     }
 
     /// Talks to somebody who may come in.
