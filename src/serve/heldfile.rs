@@ -2,14 +2,18 @@
 
 use crate::model::state::KeptFile;
 use crate::sys::errno::Errno;
+use crate::sys::fd::Identity;
 use crate::sys::handover::{self, Keeper};
 use crate::sys::path::{Entry, Stamp};
 use std::os::fd::OwnedFd;
 
 /// Where it is; the folder is held open, so that it is found again from inside a chroot and by an skd that takes our place.
+/// Outside one it is found by its path, which may lead to another folder by now.
 pub(super) struct HeldFile {
     pub(super) name: Vec<u8>,
     entry: Entry,
+    /// The root folder from which the path leads there.
+    root: Option<Identity>,
     /// `None` if there was no memory for it.
     good: Option<OwnedFd>,
 }
@@ -20,6 +24,7 @@ impl HeldFile {
     pub(super) fn open(name: Vec<u8>) -> Result<Self, Errno> {
         Ok(Self {
             entry: Entry::open(&name)?,
+            root: Entry::root(),
             name,
             good: None,
         })
@@ -31,8 +36,13 @@ impl HeldFile {
     /// A descriptor is gone.
     pub(super) fn resume(name: Vec<u8>, kept: &KeptFile) -> Result<(Self, Vec<u8>), Errno> {
         let contents = handover::read_bytes(kept.contents)?;
+        let entry = Entry::resume(kept.at.folder, &kept.at.name)?;
+        // In a chroot the path leads elsewhere, if anywhere.
+        let by_path = Entry::open(&name).and_then(|it| it.folder_identity());
+        let is_same = by_path == entry.folder_identity();
         let mut it = Self {
-            entry: Entry::resume(kept.at.folder, &kept.at.name)?,
+            entry,
+            root: Entry::root().filter(|_| is_same),
             name,
             good: None,
         };
@@ -52,7 +62,8 @@ impl HeldFile {
     }
 
     /// What is known of it without reading it.
-    pub(super) fn stamp(&self) -> Option<Stamp> {
+    pub(super) fn stamp(&mut self) -> Option<Stamp> {
+        self.entry.follow(&self.name, self.root);
         self.entry.stamp().ok()
     }
 
@@ -60,7 +71,8 @@ impl HeldFile {
     ///
     /// # Errors
     /// It cannot be opened or read; INVALID if it is no regular file.
-    pub(super) fn read(&self, most: usize) -> Result<Vec<u8>, Errno> {
+    pub(super) fn read(&mut self, most: usize) -> Result<Vec<u8>, Errno> {
+        self.entry.follow(&self.name, self.root);
         self.entry.read_whole(most)
     }
 

@@ -158,6 +158,30 @@ impl Entry {
         })
     }
 
+    /// The same entry where its path leads by now, if it begins at the root and `root` is still that; else as it was.
+    pub(crate) fn follow(&mut self, path: &[u8], root: Option<Identity>) {
+        if path.starts_with(b"/")
+            && root.is_some()
+            && root == Self::root()
+            && let Ok(moved) = Self::open(path)
+        {
+            *self = moved;
+        }
+    }
+
+    /// Device and inode of the root folder, which is another one in a chroot.
+    pub(crate) fn root() -> Option<Identity> {
+        Self::open(b"/.").and_then(|it| it.folder_identity()).ok()
+    }
+
+    /// Device and inode of the folder.
+    ///
+    /// # Errors
+    /// As fstat(2).
+    pub(crate) fn folder_identity(&self) -> Result<Identity, Errno> {
+        fd::identity(&self.folder)
+    }
+
     /// flock(2) of the folder, so that of several skd that begin at one path only one looks, replaces and listens at a
     /// time. Others may lock a folder for as long as they like, or it may not be readable: then we go on without.
     pub(crate) fn lock_folder(&self) -> Option<File> {

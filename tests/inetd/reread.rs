@@ -7,6 +7,7 @@ use crate::kit::skd::Running;
 use nix::sys::signal::Signal;
 use std::fs;
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::unix::fs::symlink;
 
 /// HUP, and `text` is in the log thereafter.
 fn reread(skd: &mut Running, text: &str) {
@@ -259,5 +260,37 @@ fn another_skd_goes_on_with_the_services_and_all_who_are_there() {
     skd.waits_for_nth("in the place of the skd before", 3);
     skd.waits_for_nth(&format!("closed tcp:{}", at(7009)), 1);
     TcpStream::connect(at(7007)).unwrap_err();
+    skd.stop();
+}
+
+#[test]
+fn the_file_is_found_where_its_path_leads_by_now() {
+    let conf = Conf::new();
+    let line = |text: &str| {
+        format!(
+            "{}:7007 stream tcp nowait root /bin/echo echo {text}\n",
+            conf.ip
+        )
+    };
+    for release in ["one", "two"] {
+        let folder = conf.folder.path(release);
+        fs::create_dir(&folder).unwrap();
+        fs::write(format!("{folder}/inetd.conf"), line(release)).unwrap();
+        fs::write(
+            format!("{folder}/rules"),
+            format!(":allow,RELEASE=\"{release}\"\n"),
+        )
+        .unwrap();
+    }
+    let current = conf.folder.path("current");
+    symlink("one", &current).unwrap();
+    let words = format!("-vv --inetd-conf {current}/inetd.conf --rules {current}/rules");
+    let mut skd = crate::kit::skd::Skd::new(&words).start();
+    assert_eq!(conf.client().hears_all(), "one\n");
+    symlink("two", conf.folder.path("next")).unwrap();
+    fs::rename(conf.folder.path("next"), &current).unwrap();
+    fs::remove_dir_all(conf.folder.path("one")).unwrap();
+    reread(&mut skd, "read the rules again");
+    assert_eq!(conf.client().hears_all(), "two\n");
     skd.stop();
 }
