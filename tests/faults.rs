@@ -98,7 +98,8 @@ fn fails(folder: &Folder, (call, words, cost): (&str, &str, Cost), errno: &str, 
     drop(strace);
     let trace = std::fs::read_to_string(&trace).unwrap();
     let injected = trace.matches("(INJECTED)").count();
-    assert!(injected > 0, "{shown}: {trace}");
+    // What comes together may be read at once, so that there need not be a third.
+    assert!(injected > 0 || span.starts_with('3'), "{shown}: {trace}");
     let lost = if matches!(cost, Cost::Connection(_)) {
         injected
     } else {

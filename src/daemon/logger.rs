@@ -5,7 +5,7 @@
 
 use crate::daemon::lines::{Queue, Splitter, room};
 use crate::daemon::words::Warning;
-use crate::model::daemon::{FACILITIES, SyslogTo};
+use crate::model::daemon::SyslogTo;
 use crate::model::state::{self, Held};
 use crate::sys::errno::Errno;
 use crate::sys::fork::{self, Side};
@@ -16,7 +16,6 @@ use crate::sys::{clock, fd, poll, process, signal};
 use std::ffi::CStr;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::time::{Duration, Instant};
-use syslog::{Facility, Formatter3164, LogFormat, Severity};
 
 /// How long to wait before syslog is tried again.
 const RETRY: Duration = Duration::from_millis(200);
@@ -211,8 +210,8 @@ impl Logger {
 /// A connection to syslog that comes and goes, and what waits for it.
 struct Transport<'a> {
     logger: &'a Logger,
-    formatter: Formatter3164,
-    severity: u8,
+    /// PRI of RFC 3164: facility and severity.
+    priority: u8,
     connection: Option<OwnedFd>,
     not_before: Instant,
     queue: Queue,
@@ -221,23 +220,10 @@ struct Transport<'a> {
 impl<'a> Transport<'a> {
     fn new(logger: &'a Logger) -> Self {
         let to = &logger.to;
-        let name = FACILITIES
-            .get(usize::from(to.facility))
-            .and_then(|names| names.first());
-        let facility = name
-            .and_then(|name| name.parse().ok())
-            .unwrap_or(Facility::LOG_DAEMON);
-        let formatter = Formatter3164 {
-            facility,
-            hostname: None,
-            process: to.tag.clone(),
-            pid: logger.skd_pid.cast_unsigned(),
-        };
         let queue = Queue::default();
         Self {
             logger,
-            formatter,
-            severity: to.severity,
+            priority: 8 * to.facility + to.severity,
             connection: None,
             not_before: Instant::now(),
             queue,
@@ -302,20 +288,13 @@ impl<'a> Transport<'a> {
         self.send();
     }
 
-    /// `<PRI>Mmm dd hh:mm:ss TAG[PID]: `, as the crate has it but in local time, which it does not know.
+    /// `<PRI>Mmm dd hh:mm:ss TAG[PID]: `, as RFC 3164 has it for a message to this machine's own syslog, in local time.
     fn header(&self) -> String {
-        let mut bytes = Vec::new();
-        // Writing to a vector cannot fail.
-        let _ = self
-            .formatter
-            .format(&mut bytes, severity(self.severity), "");
-        let text = String::from_utf8_lossy(&bytes).into_owned();
-        const STAMP_BYTES: usize = "Mmm dd hh:mm:ss".len();
-        let Some((priority, rest)) = text.split_once('>') else {
-            return text;
-        };
-        let rest = rest.get(STAMP_BYTES..).unwrap_or(rest);
-        format!("{priority}>{}{rest}", clock::local_stamp())
+        let (stamp, tag) = (clock::local_stamp(), &self.logger.to.tag);
+        format!(
+            "<{}>{stamp} {tag}[{}]: ",
+            self.priority, self.logger.skd_pid
+        )
     }
 
     /// Sends what waits, as far as syslog takes it without making us wait.
@@ -349,19 +328,5 @@ impl<'a> Transport<'a> {
             self.queue
                 .push(format!("{}{}", self.header(), line.trim_end()));
         }
-    }
-}
-
-/// The crate's severity of this number.
-fn severity(number: u8) -> Severity {
-    match number {
-        0 => Severity::LOG_EMERG,
-        1 => Severity::LOG_ALERT,
-        2 => Severity::LOG_CRIT,
-        3 => Severity::LOG_ERR,
-        4 => Severity::LOG_WARNING,
-        5 => Severity::LOG_NOTICE,
-        6 => Severity::LOG_INFO,
-        _ => Severity::LOG_DEBUG,
     }
 }

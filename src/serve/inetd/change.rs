@@ -10,7 +10,7 @@ use crate::serve::inetd::{Prepared, Ready};
 use crate::serve::listening::Listening;
 use crate::serve::{LOOKUP, Server};
 use crate::sys::errno::Errno;
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
@@ -83,11 +83,10 @@ impl Server {
     fn look_up_and_change(&mut self, all: Vec<Ready>) {
         let new = all.iter().map(|(prepared, ..)| prepared);
         let new = new.filter(|it| !self.has_listener_of(it.name()));
-        let hosts: BTreeSet<&str> = new.flat_map(Prepared::hosts).collect();
+        let hosts = hosts_of(new);
         if hosts.is_empty() {
             return self.change_services(all);
         }
-        let hosts = hosts.into_iter().map(str::to_owned).collect();
         self.look_up(hosts, Purpose::Change(all));
     }
 
@@ -155,9 +154,8 @@ impl Server {
         if let Some(conf) = &mut self.inetd {
             conf.unbound.clear();
         }
-        let (_, new): (Vec<_>, Vec<_>) = all
-            .into_iter()
-            .partition(|(it, ..)| self.has_listener_of(&it.service.name));
+        let mut new = all;
+        new.retain(|(it, ..)| !self.has_listener_of(it.name()));
         for (prepared, served, _) in &new {
             self.take_over(&mut leaving, prepared, served);
         }
@@ -320,9 +318,7 @@ impl Server {
             Some(_) => conf.unbound.extend(look_up.into_iter().map(Unbound::later)),
             None if look_up.is_empty() => {}
             None => {
-                let hosts = look_up.iter().flat_map(|it| it.prepared.hosts());
-                let hosts: BTreeSet<&str> = hosts.collect();
-                let hosts = hosts.into_iter().map(str::to_owned).collect();
+                let hosts = hosts_of(look_up.iter().map(|it| &it.prepared));
                 self.look_up(hosts, Purpose::Retry(look_up));
             }
         }
@@ -335,4 +331,16 @@ impl Server {
         let pause = (unbound.pause * 2).min(LONGEST_PAUSE);
         self.bind_service(unbound.prepared, unbound.served, pause);
     }
+}
+
+/// The hosts of these services, each once.
+fn hosts_of<'a>(services: impl Iterator<Item = &'a Prepared>) -> Vec<String> {
+    let mut known = HashSet::new();
+    let mut hosts = Vec::new();
+    for host in services.flat_map(Prepared::hosts) {
+        if known.insert(host) {
+            hosts.push(host.to_owned());
+        }
+    }
+    hosts
 }

@@ -7,11 +7,11 @@ use crate::sys::poll::{Poll, Watch};
 use crate::sys::{fork, names};
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
-use std::sync::mpsc::{Receiver, channel};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// One look-up of all names at once, in a thread that ends with it.
 pub(super) struct Lookup {
-    answer: Receiver<Hosts>,
+    answer: Arc<Mutex<Hosts>>,
     /// Readable when the thread has ended.
     end: OwnedFd,
 }
@@ -23,14 +23,13 @@ impl Lookup {
     /// There is no descriptor or no thread to be had.
     pub(super) fn begin(names: Vec<String>, poll: &Poll, token: u64) -> Result<Self, Errno> {
         let (end, held) = fork::pipe()?;
-        let (sender, answer) = channel();
+        let answer = Arc::default();
+        let found = Arc::clone(&answer);
         let look_up = move || {
-            let look_up = |name: String| {
+            for name in names {
                 let addresses = names::addresses_of_host(&name);
-                (name, addresses)
-            };
-            // skd may have gone on without it.
-            let _ = sender.send(names.into_iter().map(look_up).collect());
+                lock(&found).insert(name, addresses);
+            }
             drop(held);
         };
         poll.add(&end, token, Watch::Alone)?;
@@ -42,6 +41,10 @@ impl Lookup {
     /// What has been found; a name that is not there was not asked for.
     pub(super) fn finish(self, poll: &Poll) -> Rc<Hosts> {
         let _ = poll.remove(&self.end);
-        Rc::new(self.answer.try_recv().unwrap_or_default())
+        Rc::new(std::mem::take(&mut *lock(&self.answer)))
     }
+}
+
+fn lock(hosts: &Mutex<Hosts>) -> MutexGuard<'_, Hosts> {
+    hosts.lock().unwrap_or_else(PoisonError::into_inner)
 }
