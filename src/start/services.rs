@@ -113,7 +113,10 @@ impl Services {
         self.owners = vec![Owner::Line; listeners.all.len()];
         for (owner, prepared) in self.prepared.iter().enumerate() {
             let inherited = listeners.all.get(..inherited_count).unwrap_or_default();
-            let (satisfying, made) = self.conf.make(prepared, inherited, false)?;
+            let made = self.conf.make(prepared, inherited, false);
+            let before = || listeners.all.iter().zip(&self.owners).skip(inherited_count);
+            let (satisfying, made) =
+                made.map_err(|fatal| self.same_address(prepared, before(), fatal))?;
             for place in satisfying {
                 if let Some(it) = self.owners.get_mut(place) {
                     *it = Owner::Service(owner);
@@ -124,6 +127,23 @@ impl Services {
             listeners.all.extend(made);
         }
         Ok(())
+    }
+
+    /// What is wrong if a service cannot be bound: perhaps one before it has the address already, by another name.
+    fn same_address<'a>(
+        &self,
+        prepared: &Prepared,
+        mut before: impl Iterator<Item = (&'a Listener, &'a Owner)>,
+        fatal: Fatal,
+    ) -> Fatal {
+        let taken = before.find(|(listener, _)| self.conf.wants(prepared, listener));
+        match taken {
+            Some((_, Owner::Service(owner))) => match self.prepared.get(*owner) {
+                Some(other) => Fatal::configuration(self.conf.same_address(prepared, other)),
+                None => fatal,
+            },
+            _ => fatal,
+        }
     }
 
     /// The same where all listeners are those of an skd before us; nothing is bound yet.

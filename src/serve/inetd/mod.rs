@@ -215,6 +215,19 @@ impl InetdConf {
         fitting.collect()
     }
 
+    /// Whether a service wants the address that this socket has.
+    pub(crate) fn wants(&self, prepared: &Prepared, listener: &Listener) -> bool {
+        let wanted = self.wanted(prepared, &[]).map(|(wanted, _)| wanted);
+        let wanted = wanted.unwrap_or_default();
+        wanted.iter().any(|it| it.is_satisfied_by(listener))
+    }
+
+    /// What to say of a service whose address another one before it has.
+    pub(crate) fn same_address(&self, prepared: &Prepared, other: &Prepared) -> String {
+        let at = prepared.service.at;
+        prepare::same_address(at, prepared.name(), other.service.at).shown(&self.file.name)
+    }
+
     /// Binds what is not among these sockets.
     ///
     /// # Errors

@@ -167,10 +167,19 @@ fn take(taken: &mut HashMap<String, usize>, service: &InetdService) -> Result<()
             && line != service.at.line
         {
             taken.insert(address, line);
-            return Err(format!("line {line} has the same address"));
+            return Err(has_the_same(line));
         }
     }
     Ok(())
+}
+
+fn has_the_same(line: usize) -> String {
+    format!("line {line} has the same address")
+}
+
+/// The same where it is known only when hosts have been looked up.
+pub(super) fn same_address(at: At, name: &str, other: At) -> Wrong {
+    self::at(at, name, &has_the_same(other.line))
 }
 
 fn addresses(named: &Named, family: Family) -> Vec<String> {
