@@ -401,3 +401,25 @@ fn a_program_goes_on_with_the_socket_when_skd_has_ended() {
         client.send(b"x").is_err().then_some(())
     });
 }
+
+/// As whoever handed it over meant it: nobody else is heard.
+#[test]
+fn a_socket_that_was_connected_when_it_was_adopted_stays_so() {
+    let (adopted, client) = (
+        UdpSocket::bind("127.0.0.1:0").unwrap(),
+        UdpSocket::bind("127.0.0.1:0").unwrap(),
+    );
+    client.connect(adopted.local_addr().unwrap()).unwrap();
+    client.set_read_timeout(Some(DEADLINE)).unwrap();
+    adopted.connect(client.local_addr().unwrap()).unwrap();
+    let copy = adopted.try_clone().unwrap();
+    let skd = Skd::new("-v -0").word(probe()).word("echo-datagram");
+    let mut skd = skd.descriptor(0, adopted).start();
+    for count in 1..=2 {
+        client.send(b"hello").unwrap();
+        assert_eq!(hear_udp(&client), "hello");
+        skd.waits_for_nth("info: end ", count);
+        assert_eq!(copy.peer_addr().unwrap(), client.local_addr().unwrap());
+    }
+    skd.stop();
+}

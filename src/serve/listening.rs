@@ -1,6 +1,6 @@
 //! A listener while it is served: whether it is polled, and why not.
 
-use crate::listen::Listener;
+use crate::listen::{Listener, Origin};
 use crate::model::address::Style;
 use crate::model::manager::STORED_AS;
 use crate::model::service::Mode;
@@ -9,7 +9,7 @@ use crate::serve::guard::Guard;
 use crate::serve::lent::Lent;
 use crate::sys::errno::Errno;
 use crate::sys::poll::{Poll, Watch};
-use crate::sys::{fd, sockdiag};
+use crate::sys::{fd, sockdiag, socket};
 use std::time::Instant;
 
 /// What skd does when a listener is ready.
@@ -64,6 +64,8 @@ pub(crate) struct Listening {
     pub(crate) was_executed: bool,
     /// What tells whether a program that the listener was lent to has taken anything.
     pub(crate) lent: Lent,
+    /// A datagram socket that hears one sender alone, since before it was adopted.
+    pub(crate) is_connected: bool,
     /// Somebody keeps the socket when skd ends.
     pub(crate) is_kept: bool,
     /// Nobody can connect any more; who has is served.
@@ -144,6 +146,9 @@ impl Listening {
         way.prepare(&listener)?;
         Ok(Self {
             lent: Lent::new(&listener),
+            is_connected: listener.origin != Origin::Ours
+                && listener.style == Style::Datagram
+                && socket::peer_address(&listener).is_ok(),
             listener,
             way,
             turn: 0,

@@ -1,9 +1,9 @@
 //! What a program may have done to the socket that it had, which is skd's as well.
 
-use crate::listen::Listener;
 use crate::model::address::Style;
 use crate::model::event::Trouble;
 use crate::serve::Server;
+use crate::serve::listening::Listening;
 use crate::sys::errno::Errno;
 use crate::sys::socket;
 
@@ -17,7 +17,7 @@ impl Server {
         let Some(listening) = self.listeners.get(place) else {
             return;
         };
-        let Some((deed, done)) = mend(&listening.listener) else {
+        let Some((deed, done)) = mend(listening) else {
             return;
         };
         let (prog, label) = (self.entrances.quoted_prog(place), &listening.listener.label);
@@ -30,8 +30,10 @@ impl Server {
 }
 
 /// What had been done, and whether it could be undone.
-fn mend(listener: &Listener) -> Option<(&'static str, Result<(), Errno>)> {
+fn mend(listening: &Listening) -> Option<(&'static str, Result<(), Errno>)> {
+    let listener = &listening.listener;
     match listener.style {
+        Style::Datagram if listening.is_connected => None,
         Style::Stream | Style::SeqPacket => match socket::nature(listener) {
             Ok((_, _, false)) => Some(("shut", socket::listen(listener, BACKLOG))),
             _ => None,
