@@ -137,6 +137,7 @@ fn a_socket_of_another_type_or_address_satisfies_no_name() {
     }
 }
 
+/// No other test has these addresses, so that the port is free at both.
 #[test]
 fn of_a_name_with_two_addresses_only_the_one_not_inherited_is_bound() {
     if !need::mounts() {
@@ -144,10 +145,10 @@ fn of_a_name_with_two_addresses_only_the_one_not_inherited_is_bound() {
     }
     let folder = Folder::new();
     let hosts = folder.path("hosts");
-    std::fs::write(&hosts, "127.0.0.1 two.test\n127.0.0.2 two.test\n").unwrap();
+    std::fs::write(&hosts, "127.66.0.1 two.test\n127.66.0.2 two.test\n").unwrap();
     let mount = format!("mount --bind {hosts} /etc/hosts && exec \"$@\"");
     let wrapper = format!("unshare --mount {}", folder.script("mount", &mount));
-    for (inherited, made) in [("127.0.0.1", "127.0.0.2"), ("127.0.0.2", "127.0.0.1")] {
+    for (inherited, made) in [("127.66.0.1", "127.66.0.2"), ("127.66.0.2", "127.66.0.1")] {
         let listener = TcpListener::bind((inherited, 0)).unwrap();
         let port = listener.local_addr().unwrap().port();
         let skd = Skd::new(&format!("-v -1 -t two.test:{port} cat")).under(&wrapper);
