@@ -84,7 +84,12 @@ fn is_served(port: u16) -> bool {
     client.read_to_string(&mut heard).is_ok() && heard == "hello\n"
 }
 
-fn fails(folder: &Folder, (call, words, cost): (&str, &str, Cost), errno: &str, span: &str) {
+fn fails(
+    folder: &Folder,
+    (call, words, cost): (&str, &str, Cost),
+    errno: &str,
+    span: &str,
+) -> usize {
     let shown = format!("{call} {errno} {span}");
     let trace = folder.path("trace");
     let mut skd = Skd::new(words).start();
@@ -98,8 +103,6 @@ fn fails(folder: &Folder, (call, words, cost): (&str, &str, Cost), errno: &str, 
     drop(strace);
     let trace = std::fs::read_to_string(&trace).unwrap();
     let injected = trace.matches("(INJECTED)").count();
-    // What comes together may be read at once, so that there need not be a third.
-    assert!(injected > 0 || span.starts_with('3'), "{shown}: {trace}");
     let lost = if matches!(cost, Cost::Connection(_)) {
         injected
     } else {
@@ -143,6 +146,7 @@ fn fails(folder: &Folder, (call, words, cost): (&str, &str, Cost), errno: &str, 
             assert_eq!(counts.sum::<usize>() + told, expected, "{shown}");
         }
     }
+    injected
 }
 
 #[test]
@@ -152,10 +156,13 @@ fn service_goes_on_whatever_a_call_says() {
     }
     let folder = Folder::new();
     for (call, errnos, words, cost) in CASES {
+        let mut injected = 0;
         for errno in errnos.split(' ') {
             for span in SPANS {
-                fails(&folder, (call, words, *cost), errno, span);
+                injected += fails(&folder, (call, words, *cost), errno, span);
             }
         }
+        // On a busy machine strace may begin too late for one of them.
+        assert!(injected > errnos.split(' ').count(), "{call} {errnos}");
     }
 }
