@@ -43,6 +43,7 @@ const PURE: &[&str] = &[
     "launch/environ.rs",
     "launch/scrub.rs",
     "launch/plan.rs",
+    "launch/told.rs",
     "launch/variables.rs",
     "listen/inherit.rs",
     "listen/promises.rs",

@@ -1,6 +1,7 @@
 //! The names of a connection's ends: by the resolver, and by who answers for the user at the other end, RFC 1413. All are
 //! asked at once, and what is not there in time is left out. It waits, and is for a process of the connection's own.
 
+use super::told::{host_name, user};
 use crate::sys::{identsocket, names};
 use std::io::{Read, Write};
 use std::net::{IpAddr, SocketAddr};
@@ -11,8 +12,6 @@ use std::time::{Duration, Instant};
 const IDENT_PORT: u16 = 113;
 /// An answer is no longer than RFC 1413 has it, in bytes: what comes behind that is not read.
 const ANSWER_BYTES: usize = 1000;
-/// The most that is taken of a name, in bytes; no host name is longer.
-const NAME_BYTES: usize = 255;
 
 /// What is to be looked up.
 #[derive(Clone, Copy, Debug)]
@@ -107,25 +106,6 @@ fn host(ip: IpAddr) -> Option<Vec<u8>> {
     names::host_of_address(ip).and_then(|name| host_name(&name))
 }
 
-/// What can be the name of a host, without the dot at the end; a stranger has chosen it. It is no number: getaddrinfo(3)
-/// takes `127.1`, `0x7f.1` and `2130706433` for addresses and asks nobody, so that any of them would confirm itself.
-fn host_name(name: &[u8]) -> Option<Vec<u8>> {
-    let name = name.strip_suffix(b".").unwrap_or(name);
-    let fits = |byte: &u8| byte.is_ascii_alphanumeric() || b"-_.".contains(byte);
-    let is_name = name.iter().all(fits) && (1..=NAME_BYTES).contains(&name.len());
-    let labels = || name.split(|byte| *byte == b'.');
-    let is_whole = is_name && labels().all(|label| !label.is_empty());
-    (is_whole && !labels().all(is_number)).then(|| name.to_vec())
-}
-
-/// Whether inet_aton(3) reads it as a part of an address: decimal, octal or hexadecimal.
-fn is_number(label: &[u8]) -> bool {
-    match label {
-        [b'0', b'x' | b'X', digits @ ..] => digits.iter().all(u8::is_ascii_hexdigit),
-        digits => digits.iter().all(u8::is_ascii_digit),
-    }
-}
-
 /// Asks the ident server of the remote host who has the connection of these ports, its own and ours.
 fn ident(
     server: SocketAddr,
@@ -155,87 +135,10 @@ fn ident(
     user(&answer, ports)
 }
 
-/// The user of an answer, `PORT, PORT : USERID : SYSTEM : USER`; `None` for any other, and for one to another question.
-fn user(answer: &[u8], ports: (u16, u16)) -> Option<Vec<u8>> {
-    let answer = answer.strip_suffix(b"\r").unwrap_or(answer);
-    let mut parts = answer.splitn(4, |byte| *byte == b':');
-    let (asked, kind, _system, user) = (parts.next()?, parts.next()?, parts.next()?, parts.next()?);
-    let asked = std::str::from_utf8(asked).ok()?;
-    let (one, other) = asked.split_once(',')?;
-    let answered = (one.trim().parse().ok()?, other.trim().parse().ok()?);
-    if answered != ports || kind.trim_ascii() != b"USERID" {
-        return None;
-    }
-    let user = user.trim_ascii();
-    let user = user.get(..NAME_BYTES).unwrap_or(user);
-    let shown = user.iter().map(|byte| match byte {
-        b' '..=b'~' => *byte,
-        _ => b'?',
-    });
-    (!user.is_empty()).then(|| shown.collect())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use std::net::TcpListener;
-
-    #[test]
-    fn a_name_is_that_of_a_host() {
-        let long = "x".repeat(NAME_BYTES);
-        let longer = format!("{long}x");
-        let table = [
-            ("a.example", Some("a.example")),
-            ("A_b-1.Example.", Some("A_b-1.Example")),
-            (&long, Some(&long)),
-            (&longer, None),
-            ("", None),
-            (".", None),
-            ("7.example", Some("7.example")),
-            ("0xg.7", Some("0xg.7")),
-            ("192.0.2.7", None),
-            ("192.0.2.7.", None),
-            ("127.1", None),
-            ("2130706433", None),
-            ("0X7f.1", None),
-            ("0177.0.0.1", None),
-            ("..", None),
-            ("a b", None),
-            ("a\nb", None),
-            ("a=b", None),
-            ("\u{e9}.example", None),
-            ("$(x)", None),
-        ];
-        for (name, found) in table {
-            let found = found.map(|found: &str| found.as_bytes().to_vec());
-            assert_eq!(host_name(name.as_bytes()), found, "{name}");
-        }
-    }
-
-    #[test]
-    fn an_answer_is_to_our_question_and_names_a_user() {
-        let long = format!("6193, 23 : USERID : UNIX : {}", "x".repeat(400));
-        let most = "x".repeat(NAME_BYTES);
-        let table = [
-            ("6193, 23 : USERID : UNIX : joe", Some("joe")),
-            ("6193,23:USERID:UNIX:joe\r", Some("joe")),
-            ("6193 , 23 : USERID : UNIX,UTF-8 :  j:o e ", Some("j:o e")),
-            ("6193, 23 : USERID : OTHER : j\x1b\u{e9}e", Some("j???e")),
-            (&long, Some(&most)),
-            ("6193, 23 : ERROR : NO-USER", None),
-            ("6193, 23 : ERROR : X : joe", None),
-            ("6193, 24 : USERID : UNIX : joe", None),
-            ("23, 6193 : USERID : UNIX : joe", None),
-            ("6193, 23 : USERID : UNIX :", None),
-            ("6193, 23 : USERID : joe", None),
-            ("6193 23 : USERID : UNIX : joe", None),
-            ("", None),
-        ];
-        for (answer, found) in table {
-            let found = found.map(|found: &str| found.as_bytes().to_vec());
-            assert_eq!(user(answer.as_bytes(), (6193, 23)), found, "{answer}");
-        }
-    }
 
     /// Asks a server that says this when it was asked, and then nothing until the client has gone.
     fn asks(answer: &'static str, from: Option<&str>, wait: Duration) -> Option<Vec<u8>> {

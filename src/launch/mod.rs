@@ -7,4 +7,5 @@ pub(crate) mod lookup;
 mod plan;
 pub(crate) mod prog;
 pub(crate) mod scrub;
+mod told;
 mod variables;
