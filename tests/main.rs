@@ -38,6 +38,7 @@ mod pidfile;
 mod privileges;
 mod proxy;
 mod readable;
+mod readme;
 mod reaping;
 mod rules;
 mod s6;
