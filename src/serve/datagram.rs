@@ -5,7 +5,7 @@ use crate::model::address::Place;
 use crate::model::event::{Event, Trouble};
 use crate::model::state::Stage;
 use crate::serve::guard::Step;
-use crate::serve::listening::Listening;
+use crate::serve::listening::{Discarding, Listening};
 use crate::serve::starter::Telling;
 use crate::serve::{REST, Server, facts};
 use crate::sys::errno::Errno;
@@ -38,13 +38,18 @@ impl Server {
         };
         listening.woken_for_nothing = 0;
         // Only where the stamp does not tell it from the one before are those of one stamp counted.
-        let remaining = match listening.guard.knows(waiting.stamp) {
+        let is_inet = matches!(listening.listener.place, Place::Inet(_));
+        let remaining = match is_inet && listening.guard.knows(waiting.stamp) {
             true => accept::count_of_first_stamp(&listening.listener).ok(),
             false => None,
         };
         match listening.guard.waiting(waiting.stamp, remaining, now) {
             Step::Start => self.launch_datagram(place, &waiting),
             Step::WaitUntil(until) => listening.rests_until = Some(until),
+            // A second thread would throw the next one away.
+            Step::Discard if listening.is_discarding(waiting.stamp) => {
+                listening.rests_until = Some(now + REST);
+            }
             Step::Discard => self.discard(place, &waiting),
         }
     }
@@ -113,7 +118,7 @@ impl Server {
         };
         let starts = listening.guard.starts();
         let discarded = match &listening.listener.place {
-            Place::Unix(_) => discard_aside(listening),
+            Place::Unix(_) => discard_aside(listening, waiting.stamp),
             Place::Inet(_) | Place::Vsock { .. } | Place::Readable { .. } => {
                 datagram::discard(&listening.listener)
             }
@@ -139,8 +144,8 @@ impl Server {
 
     /// Throws the first datagram away, with which descriptors came.
     pub(super) fn discard_aside(&mut self, place: usize) {
-        let discarded = self.listeners.get_mut(place).map(discard_aside);
-        if let Some(Err(errno)) = discarded {
+        let listening = self.listeners.get_mut(place);
+        if let Some(Err(errno)) = listening.map(|it| discard_aside(it, None)) {
             self.warn(Trouble::Look, Some(place), errno.to_string());
         }
     }
@@ -163,7 +168,9 @@ impl Server {
 }
 
 /// In a thread, which is given a moment.
-fn discard_aside(listening: &mut Listening) -> Result<(), Errno> {
+fn discard_aside(listening: &mut Listening, stamp: Option<Duration>) -> Result<(), Errno> {
     listening.rests_until = Some(Instant::now() + REST);
-    aside::discard(fd::duplicate(&listening.listener)?)
+    let thread = aside::discard(fd::duplicate(&listening.listener)?)?;
+    listening.discarding = thread.map(|thread| Discarding { stamp, thread });
+    Ok(())
 }

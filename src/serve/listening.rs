@@ -10,7 +10,8 @@ use crate::serve::lent::Lent;
 use crate::sys::errno::Errno;
 use crate::sys::poll::{Poll, Watch};
 use crate::sys::{fd, sockdiag, socket};
-use std::time::Instant;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
 /// What skd does when a listener is ready.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -58,6 +59,7 @@ pub(crate) struct Listening {
     /// The program that has the listener now; until it ends nobody else looks at it.
     pub(crate) program: Option<i32>,
     pub(crate) guard: Guard,
+    pub(crate) discarding: Option<Discarding>,
     /// How often in a row a datagram socket was ready and had nothing.
     pub(crate) woken_for_nothing: u32,
     /// Whether the last program that had the listener could be executed.
@@ -75,6 +77,12 @@ pub(crate) struct Listening {
     is_polled: bool,
     /// Its flags are as its way wants them: they belong to the file, and so to a program that has it, too.
     is_prepared: bool,
+}
+
+/// A thread that throws away the datagram of this stamp.
+pub(crate) struct Discarding {
+    pub(crate) stamp: Option<Duration>,
+    pub(crate) thread: JoinHandle<()>,
 }
 
 /// All of them by place. A place stays empty when its listener is gone: children remember it.
@@ -156,6 +164,7 @@ impl Listening {
             waits_for_token: false,
             program: None,
             guard: Guard::default(),
+            discarding: None,
             woken_for_nothing: 0,
             was_executed: true,
             is_kept: false,
@@ -164,6 +173,12 @@ impl Listening {
             is_polled: false,
             is_prepared: true,
         })
+    }
+
+    /// Whether a thread is about to throw the first datagram away, which is the one of this stamp.
+    pub(crate) fn is_discarding(&self, stamp: Option<Duration>) -> bool {
+        let discarding = self.discarding.as_ref();
+        discarding.is_some_and(|it| it.stamp == stamp && !it.thread.is_finished())
     }
 
     /// Something else is served at it. A program that has it keeps it until it ends.

@@ -9,6 +9,7 @@ use std::collections::VecDeque;
 use std::io::{IoSlice, IoSliceMut};
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 /// So many threads there are for each of the two things at most.
@@ -51,14 +52,15 @@ pub(crate) fn is_burdened() -> bool {
     state.unsent.len() >= WAITING
 }
 
-/// Throws the first datagram of this socket away, unless all threads are at something of the kind.
+/// Throws the first datagram of this socket away, unless all threads are at something of the kind. The thread that does
+/// may be slow to begin: until it has ended the first datagram may still be the same.
 ///
 /// # Errors
 /// No thread is to be had.
-pub(crate) fn discard(socket: OwnedFd) -> Result<(), Errno> {
+pub(crate) fn discard(socket: OwnedFd) -> Result<Option<JoinHandle<()>>, Errno> {
     let mut state = state();
     if state.discarders >= THREADS {
-        return Ok(());
+        return Ok(None);
     }
     state.discarders += 1;
     drop(state);
@@ -70,7 +72,7 @@ pub(crate) fn discard(socket: OwnedFd) -> Result<(), Errno> {
     if spawned.is_err() {
         self::state().discarders -= 1;
     }
-    spawned.map(drop).map_err(|error| Errno::of(&error))
+    spawned.map(Some).map_err(|error| Errno::of(&error))
 }
 
 fn state() -> MutexGuard<'static, State> {

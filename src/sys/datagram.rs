@@ -149,8 +149,8 @@ const CONTROL_BYTES: usize = 128;
 #[repr(C, align(8))]
 struct Control([u8; CONTROL_BYTES]);
 
-/// How much of it the kernel is shown when the first datagram is looked at. For a unix socket it is just a timestamp, which comes first: there is no room for
-/// descriptors that a sender passes along, so that none is ever made for us.
+/// How much of it the kernel is shown when the first datagram is looked at. For a unix socket it is just a timestamp,
+/// which comes first: there is no room for descriptors that a sender passes along, so that none is ever made for us.
 fn control_len(domain: c_int) -> usize {
     #[expect(clippy::cast_possible_truncation, reason = "a timespec has 16 bytes")]
     let stamp = size_of::<libc::timespec>() as libc::c_uint;

@@ -1,8 +1,9 @@
 //! Datagrams that no program takes: started for again, discarded in the end, never in place of others.
 
-use super::{asks, discard, plain_udp, port_of, serving, starts, ticks};
+use super::{asks, discard, plain_udp, port_of, serving, starts, ticks, unix_datagram};
 use crate::kit::net::{hear_udp, udp};
 use crate::kit::skd::{BINARY, Skd};
+use crate::kit::strace::Strace;
 use crate::kit::{Folder, need, probe};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -54,6 +55,30 @@ fn two_equal_datagrams_that_nobody_reads_are_two() {
         [1..=5, 6..=10].map(|numbers| starts(numbers, " CLIENT1", "exit 3") + &last);
     let log = plain_udp(&log, port, &[port_of(&client)]);
     assert_eq!(log, format!("skd: info: listen HERE\n{first}{second}"));
+}
+
+/// The thread that throws a datagram of a unix socket away is held up: skd looks at the socket again before it is gone.
+#[test]
+fn a_datagram_behind_one_that_is_being_discarded_is_served() {
+    if !need::program("strace") {
+        return;
+    }
+    let folder = Folder::new();
+    let path = folder.path("sock");
+    let skd = Skd::new(&format!("-vdl {path}")).word(probe());
+    let skd = skd.word("picky-datagram").start();
+    // The first look of each thread is late.
+    let late = "-f -qq -o /dev/null -e trace=recvmsg -e inject=recvmsg:delay_enter=1000000:when=1";
+    let strace = Strace::on(&skd, late);
+    let client = unix_datagram(&folder.path("client"));
+    client.send_to(b"bad", &path).unwrap();
+    client.send_to(b"good", &path).unwrap();
+    let mut heard = [0; 100];
+    let len = client.recv(&mut heard).unwrap();
+    assert_eq!(&heard[..len], b"good");
+    drop(strace);
+    let log = skd.stop().stderr;
+    assert_eq!(log.matches("discarding").count(), 1, "{log}");
 }
 
 #[test]
