@@ -1,7 +1,7 @@
 //! What may take as long as a stranger likes: letting go of descriptors that came through a unix socket. It is done by a
 //! few threads, begun when there is something to do.
 
-use crate::sys::errno::{Errno, check};
+use crate::sys::errno::Errno;
 use crate::sys::{datagram, fd, poll, socket};
 use nix::cmsg_space;
 use nix::sys::socket::{ControlMessage, ControlMessageOwned, MsgFlags, recvmsg, sendmsg};
@@ -108,9 +108,7 @@ impl State {
 /// Closes what comes through the socket of this number, each in its time. The thread has a table of its own, so that
 /// neither skd nor any of its children ever has what is in it.
 fn close_all(number: RawFd) {
-    // SAFETY: the call takes no pointer.
-    let own = check(unsafe { libc::unshare(libc::CLONE_FILES) });
-    if own.and_then(|_| fd::close_all_but(&[number])).is_err() {
+    if fd::begin_own_table(&[number]).is_err() {
         state().closers -= 1;
         return;
     }

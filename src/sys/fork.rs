@@ -11,7 +11,8 @@ pub(crate) enum Side {
 }
 
 /// fork(2). skd has one thread when it calls this, or none besides that holds a lock the child could need: glibc makes
-/// its allocator usable in the child.
+/// its allocator usable in the child. Where hosts of an inetd.conf(5) are being looked up, a lock of the resolver may be
+/// held for a moment; the only child that looks up names itself has a time limit.
 pub(crate) fn fork() -> Result<Side, Errno> {
     // SAFETY: the child goes on in the same code with a copy of everything; no lock of ours is held by another thread.
     match check(unsafe { libc::fork() })? {

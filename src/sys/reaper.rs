@@ -3,7 +3,7 @@
 //! Each has a pidfd in the thread's own descriptor table, which no clone(2) copies and no execve(2) has to close. A child
 //! that ends makes its pidfd readable, and only that one is asked.
 
-use crate::sys::errno::{Errno, check};
+use crate::sys::errno::Errno;
 use crate::sys::process::pidfd_open;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 use nix::sys::eventfd::{EfdFlags, EventFd};
@@ -136,16 +136,9 @@ impl Thread<'_> {
         inbox: &Mailbox<i32>,
         outbox: &'a Mailbox<(i32, Word)>,
     ) -> Result<Thread<'a>, Errno> {
-        // SAFETY: the call takes no pointer; this thread owns no descriptor that another could close.
-        check(unsafe { libc::unshare(libc::CLONE_FILES) })?;
         let mut kept = [inbox.bell.as_raw_fd(), outbox.bell.as_raw_fd()];
         kept.sort_unstable();
-        crate::sys::fd::close_all_but(&kept)?;
-        for number in 0..=2 {
-            // SAFETY: the table is this thread's own, and nothing of it is at these numbers: a log that is rotated, or a
-            // terminal, is not to be held open here.
-            unsafe { libc::close(number) };
-        }
+        crate::sys::fd::begin_own_table(&kept)?;
         let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
         epoll.add(&inbox.bell, EpollEvent::new(EpollFlags::EPOLLIN, INBOX))?;
         Ok(Thread {
