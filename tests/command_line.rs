@@ -8,9 +8,6 @@ use std::fs;
 use std::os::unix::ffi::OsStringExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 
-/// Options of later versions: refused as unknown, never accepted and ignored.
-const LATER: &str = "--completion";
-
 /// What is no whole decimal number above zero.
 const NO_NUMBERS: &str =
     "|abc|-1|+1|0|00|1x|x1|1 | 1|1.0|1e3|0x10|1_000|1,0|٣|99999999999999999999999999";
@@ -203,6 +200,10 @@ fn what_is_missing_or_too_much_is_named() {
         --proto= cat => --proto: a name is missing
         --nodelay=1 -t 0 cat => --nodelay: takes no value
         --help=me => --help: takes no value
+        --completion => --completion: a value is missing
+        --completion= => --completion: \"\": bash, zsh or fish expected
+        -v --completion csh cat => --completion: \"csh\": bash, zsh or fish expected
+        --completion bash --completion zsh => --completion: given more than once
         --mptcp=1 -t 0 cat => --mptcp: takes no value
         --bind-to-device= -t 0 cat => --bind-to-device: \"\": an interface's name has 1 to 15 bytes
         --bind-to-device sixteen-letters- -t 0 cat => --bind-to-device: \"sixteen-letters-\": an interface's name \
@@ -245,7 +246,7 @@ fn what_is_missing_or_too_much_is_named() {
 #[test]
 fn what_is_no_option_is_refused_and_named() {
     let unknown = "--bogus -Z -9 --tc --max --TCP --no-nodelay";
-    for option in [LATER, unknown].join(" ").split_whitespace() {
+    for option in unknown.split_whitespace() {
         let text = format!("there is no option \"{option}\"");
         is_misused(Skd::new(&format!("{option} -t 0 cat")), &text);
         is_misused(Skd::new(&format!("-t 0 {option} 1 cat")), &text);

@@ -13,6 +13,7 @@ mod binding;
 mod child;
 mod chroot;
 mod command_line;
+mod completion;
 mod datagrams;
 mod environ;
 mod faults;

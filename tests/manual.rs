@@ -80,15 +80,15 @@ pub(crate) fn prose(lines: &[&str]) -> String {
 }
 
 /// An option: its section, its names and value as `-l, -x, --unix PATH`, whether it may be given several times.
-type Entry = (String, String, bool);
+pub(crate) type Entry = (String, String, bool);
 
-fn help() -> String {
+pub(crate) fn help() -> String {
     let outcome = Skd::new("--help").outcome();
     assert_eq!((outcome.code, outcome.stderr.as_str()), (0, ""));
     outcome.stdout
 }
 
-fn options_of_the_help() -> Vec<Entry> {
+pub(crate) fn options_of_the_help() -> Vec<Entry> {
     let mut title = "";
     let mut entries = Vec::new();
     let help = help();

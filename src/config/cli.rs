@@ -1,6 +1,6 @@
 //! Turns argv into options as typed, by the table of options, and that table into the help.
 
-use crate::config::options::{Many, Maybe, NONE, Nothing, One, SECTIONS, Spec};
+use crate::config::options::{Many, Maybe, More, NONE, Nothing, One, SECTIONS, Spec};
 use crate::model::error::Fatal;
 use crate::model::text::Quoted;
 use clap::builder::ValueParser;
@@ -73,7 +73,7 @@ fn stray_value(words: &[OsString], prog: usize) -> Option<Fatal> {
 fn doubled(mut words: Vec<OsString>) -> (Vec<OsString>, Option<usize>) {
     let specs = || SECTIONS.iter().flat_map(|(_, specs)| specs.iter());
     let takes_value = |is_it: &dyn Fn(&Spec) -> bool| {
-        specs().any(|spec| is_it(spec) && matches!(spec.takes, One(_) | Many(_)))
+        specs().any(|spec| is_it(spec) && matches!(spec.takes, One(..) | Many(..)))
     };
     let mut is_value = false;
     let mut follows_value = false;
@@ -90,10 +90,9 @@ fn doubled(mut words: Vec<OsString>) -> (Vec<OsString>, Option<usize>) {
                 is_value = takes_value(&|spec| spec.long.as_bytes() == name);
             }
             [b'-', letters @ ..] if !letters.is_empty() => {
-                let is_short = |spec: &Spec, letter: u8| {
-                    spec.short == char::from(letter) || (spec.long == "unix" && letter == b'x')
+                let ends = |letter: &u8| {
+                    takes_value(&|spec| spec.letters().any(|it| it == char::from(*letter)))
                 };
-                let ends = |letter: &u8| takes_value(&|spec| is_short(spec, *letter));
                 let Some(place) = letters.iter().position(ends) else {
                     continue;
                 };
@@ -135,25 +134,20 @@ fn argument(spec: &Spec) -> Arg {
     } else {
         Arg::new(spec.long).long(spec.long)
     };
-    let named = if spec.short == NONE {
-        named
-    } else {
-        named.short(spec.short)
-    };
-    let named = if spec.long == "unix" {
-        named.short_alias('x')
-    } else {
-        named
+    let mut letters = spec.letters();
+    let named = match letters.next() {
+        Some(letter) => named.short(letter).short_aliases(letters),
+        None => named,
     };
     match (spec.takes, spec.long) {
         (Nothing, "help") => named.action(ArgAction::Help),
         (Nothing, "version") => named.action(ArgAction::Version),
-        (Nothing, _) => named.action(ArgAction::Count),
-        (One(_), _) => named
+        (Nothing | More, _) => named.action(ArgAction::Count),
+        (One(..), _) => named
             .action(ArgAction::Set)
             .value_parser(ValueParser::os_string())
             .allow_hyphen_values(true),
-        (Many(_), _) => named
+        (Many(..), _) => named
             .action(ArgAction::Append)
             .value_parser(ValueParser::os_string())
             .allow_hyphen_values(true),
@@ -170,8 +164,8 @@ fn argument(spec: &Spec) -> Arg {
 pub(super) fn no_program(typed: &ArgMatches, last: Option<&OsStr>) -> Fatal {
     let word = last.filter(|word| !word.as_bytes().first().is_none_or(u8::is_ascii_digit));
     let taken_by = |spec: &&Spec| {
-        matches!(spec.takes, One(_) | Many(_))
-            && !matches!(spec.long, "log-format" | "pass")
+        matches!(spec.takes, One(..) | Many(..))
+            && !matches!(spec.takes, One(_, kind) if kind.words().is_some())
             && typed
                 .get_many::<OsString>(spec.long)
                 .and_then(Iterator::last)
@@ -239,11 +233,11 @@ fn help() -> String {
                 format!("--{}", spec.long)
             };
             let value = match spec.takes {
-                Nothing => String::new(),
-                One(value) | Many(value) => format!(" {value}"),
+                Nothing | More => String::new(),
+                One(value, _) | Many(value, _) => format!(" {value}"),
                 Maybe(value) => format!("[={value}]"),
             };
-            let many = if matches!(spec.takes, Many(_)) {
+            let many = if matches!(spec.takes, Many(..)) {
                 " *"
             } else {
                 ""

@@ -4,6 +4,7 @@
 mod addr;
 mod admission;
 mod cli;
+mod completion;
 mod draft;
 pub(crate) mod inetd;
 mod inquiry;
@@ -40,7 +41,7 @@ fn meaning(words: &str) -> Result<Run, String> {
 /// What a command line asks for.
 #[derive(Debug)]
 pub(crate) enum Asked {
-    /// `--help` or `--version`: this text on stdout, then exit code 0.
+    /// `--help`, `--version` or `--completion`: this text on stdout, then exit code 0.
     Text(String),
     Run(Box<Run>),
 }
@@ -55,9 +56,11 @@ pub(crate) fn read(words: Vec<OsString>) -> Result<Asked, (Fatal, LogFormat)> {
     let last = words.last().cloned();
     match cli::parse(words.clone()) {
         Ok(cli::Typed::Text(text)) => Ok(Asked::Text(text)),
-        Ok(cli::Typed::Options(typed)) => draft::meant(&typed, last.as_deref())
-            .map(|run| Asked::Run(Box::new(run)))
-            .map_err(|fatal| (fatal, format(&typed))),
+        Ok(cli::Typed::Options(typed)) => match draft::value(&typed, "completion") {
+            Some(shell) => completion::script(shell).map(Asked::Text),
+            None => draft::meant(&typed, last.as_deref()).map(|run| Asked::Run(Box::new(run))),
+        }
+        .map_err(|fatal| (fatal, format(&typed))),
         Err(fatal) => {
             let typed = cli::readable(words);
             Err((fatal, typed.as_ref().map_or(LogFormat::Text, format)))

@@ -1,15 +1,56 @@
 //! Every option: its names, what it takes, its line in the help.
 
-/// How often an option may stand, and whether it takes a value.
+/// How often an option may stand, and whether it takes a value: how that is written in the help, and what it names.
 #[derive(Clone, Copy, Eq, PartialEq)]
 pub(super) enum Takes {
     Nothing,
+    /// Nothing, and each time it means more.
+    More,
     /// One value; given twice it is a usage error.
-    One(&'static str),
+    One(&'static str, Kind),
     /// A value each time.
-    Many(&'static str),
+    Many(&'static str, Kind),
     /// A value or none; it must be joined by `=`, and the option has no short name.
     Maybe(&'static str),
+}
+
+/// What a value names, which a shell may know the names of.
+#[derive(Clone, Copy, Eq, PartialEq)]
+pub(super) enum Kind {
+    /// Nothing that can be known: a number, a text.
+    Free,
+    File,
+    Folder,
+    /// `[HOST:]PORT`
+    Address,
+    /// The same, or a file.
+    AddressOrFile,
+    /// `USER[:GROUP]`
+    User,
+    /// Groups between commas.
+    Groups,
+    /// A network interface.
+    Interface,
+    /// `TAG[:FACILITY.PRIORITY]`, `>FILE` or `>>FILE`
+    Log,
+    // Those that are one of a few words.
+    Adopted,
+    Pass,
+    Format,
+    Shell,
+}
+
+impl Kind {
+    /// The words that it is one of, between blanks, if they are few; one that ends in a colon is the beginning of a value.
+    pub(super) fn words(self) -> Option<&'static str> {
+        match self {
+            Adopted => Some("stdin fd: s6 s6: listen-fds listen-fds:"),
+            Pass => Some("stdin listen-fds both"),
+            Format => Some("text json"),
+            Shell => Some("bash zsh fish"),
+            _ => None,
+        }
+    }
 }
 
 /// One option: its short and long name (either may be missing), what it takes, its line in the help.
@@ -32,25 +73,47 @@ const fn spec(short: char, long: &'static str, takes: Takes, help: &'static str)
     }
 }
 
-pub(super) use Takes::{Many, Maybe, Nothing, One};
+impl Spec {
+    /// Its short names; `-x` is the second one of `-l`.
+    pub(super) fn letters(&self) -> impl Iterator<Item = char> {
+        let second = if self.long == "unix" { 'x' } else { NONE };
+        [self.short, second].into_iter().filter(|it| *it != NONE)
+    }
+}
+
+use Kind::{
+    Address, AddressOrFile, Adopted, File, Folder, Format, Free, Groups, Interface, Log, Pass,
+    Shell, User,
+};
+pub(super) use Takes::{Many, Maybe, More, Nothing, One};
 
 /// Every option, in the sections and order of the help and the manual.
 pub(super) const SECTIONS: &[(&str, &[Spec])] = &[
     (
         "Listening",
         &[
-            spec('t', "tcp", Many("ADDR"), "TCP listener on [HOST:]PORT"),
-            spec('u', "udp", Many("ADDR"), "UDP socket on [HOST:]PORT"),
+            spec(
+                't',
+                "tcp",
+                Many("ADDR", Address),
+                "TCP listener on [HOST:]PORT",
+            ),
+            spec(
+                'u',
+                "udp",
+                Many("ADDR", Address),
+                "UDP socket on [HOST:]PORT",
+            ),
             spec(
                 'i',
                 "inet",
-                Many("ADDR"),
+                Many("ADDR", Address),
                 "internet socket of the style -s or -d",
             ),
             spec(
                 'l',
                 "unix",
-                Many("PATH"),
+                Many("PATH", File),
                 "unix socket at PATH or @NAME (also -x)",
             ),
             spec(
@@ -64,7 +127,7 @@ pub(super) const SECTIONS: &[(&str, &[Spec])] = &[
             spec(
                 NONE,
                 "vsock",
-                Many("[CID:]PORT"),
+                Many("[CID:]PORT", Free),
                 "vsock stream listener [any CID]",
             ),
             spec('4', "ipv4", Nothing, "IPv4 only"),
@@ -72,12 +135,17 @@ pub(super) const SECTIONS: &[(&str, &[Spec])] = &[
             spec(
                 NONE,
                 "adopt",
-                Many("WHAT"),
+                Many("WHAT", Adopted),
                 "take stdin, fd:N, s6[:ID] or listen-fds[:NAME]",
             ),
             spec('0', "", Nothing, "the same as --adopt stdin"),
             spec(NONE, "no-adopt", Nothing, "ignore LISTEN_FDS"),
-            spec('b', "backlog", One("N"), "clients that may wait [4096]"),
+            spec(
+                'b',
+                "backlog",
+                One("N", Free),
+                "clients that may wait [4096]",
+            ),
             spec(
                 'n',
                 "nodelay",
@@ -87,13 +155,13 @@ pub(super) const SECTIONS: &[(&str, &[Spec])] = &[
             spec(
                 NONE,
                 "mode",
-                One("OCTAL"),
+                One("OCTAL", Free),
                 "mode of unix socket files [umask]",
             ),
             spec(
                 NONE,
                 "owner",
-                One("USER[:GROUP]"),
+                One("USER[:GROUP]", User),
                 "owner of unix socket files [caller]",
             ),
             spec(
@@ -111,7 +179,7 @@ pub(super) const SECTIONS: &[(&str, &[Spec])] = &[
             spec(
                 NONE,
                 "bind-to-device",
-                One("IF"),
+                One("IF", Interface),
                 "only what comes in by this interface",
             ),
             spec(
@@ -123,7 +191,7 @@ pub(super) const SECTIONS: &[(&str, &[Spec])] = &[
             spec(
                 NONE,
                 "defer-accept",
-                One("SECS"),
+                One("SECS", Free),
                 "TCP clients must speak first [off]",
             ),
             spec(NONE, "mptcp", Nothing, "-t and -i listen with MPTCP"),
@@ -141,31 +209,31 @@ pub(super) const SECTIONS: &[(&str, &[Spec])] = &[
             spec(
                 'c',
                 "max-connections",
-                One("N"),
+                One("N", Free),
                 "children at once; more clients wait [no limit]",
             ),
             spec(
                 'C',
                 "max-per-source",
-                One("N"),
+                One("N", Free),
                 "children at once of one source [no limit]",
             ),
             spec(
                 'r',
                 "refuse",
-                One("MESSAGE"),
+                One("MESSAGE", Free),
                 "send MESSAGE to whom a limit keeps out",
             ),
             spec(
                 NONE,
                 "rate",
-                One("N/SECS"),
+                One("N/SECS", Free),
                 "let in N per SECS; more clients wait",
             ),
             spec(
                 NONE,
                 "rate-per-source",
-                One("N/SECS"),
+                One("N/SECS", Free),
                 "let in N per SECS of one source; refuse more",
             ),
             spec(
@@ -183,7 +251,7 @@ pub(super) const SECTIONS: &[(&str, &[Spec])] = &[
             spec(
                 NONE,
                 "pass",
-                One("HOW"),
+                One("HOW", Pass),
                 "a listener is passed by stdin, listen-fds, both",
             ),
             spec(
@@ -195,13 +263,13 @@ pub(super) const SECTIONS: &[(&str, &[Spec])] = &[
             spec(
                 NONE,
                 "idle-exit",
-                One("SECS"),
+                One("SECS", Free),
                 "exit 0 after SECS without a connection",
             ),
             spec(
                 NONE,
                 "drain",
-                One("SECS"),
+                One("SECS", Free),
                 "wait so long for children when told to stop",
             ),
         ],
@@ -209,19 +277,29 @@ pub(super) const SECTIONS: &[(&str, &[Spec])] = &[
     (
         "Admission",
         &[
-            spec(NONE, "allow", Many("LIST"), "let in only these peers"),
-            spec(NONE, "deny", Many("LIST"), "let in none of these peers"),
-            spec(NONE, "rules", One("FILE"), "let in whom tcprules(1) allow"),
+            spec(NONE, "allow", Many("LIST", Free), "let in only these peers"),
+            spec(
+                NONE,
+                "deny",
+                Many("LIST", Free),
+                "let in none of these peers",
+            ),
+            spec(
+                NONE,
+                "rules",
+                One("FILE", File),
+                "let in whom tcprules(1) allow",
+            ),
             spec(
                 NONE,
                 "proxy-from",
-                One("LIST"),
+                One("LIST", Free),
                 "peers that begin with a PROXY header",
             ),
             spec(
                 NONE,
                 "proxy-timeout",
-                One("SECS"),
+                One("SECS", Free),
                 "for the whole header [3]",
             ),
             spec(
@@ -234,13 +312,13 @@ pub(super) const SECTIONS: &[(&str, &[Spec])] = &[
             spec(
                 NONE,
                 "lookup-timeout",
-                One("SECS"),
+                One("SECS", Free),
                 "for all look-ups together [5]",
             ),
             spec(
                 NONE,
                 "check-peer",
-                One("PEER"),
+                One("PEER", Free),
                 "tell whether PEER is let in; start nothing",
             ),
         ],
@@ -254,23 +332,33 @@ pub(super) const SECTIONS: &[(&str, &[Spec])] = &[
                 Nothing,
                 "become $UID $GID [$GIDLIST], in $ROOT if set",
             ),
-            spec(NONE, "user", One("USER[:GROUP]"), "become this user"),
+            spec(NONE, "user", One("USER[:GROUP]", User), "become this user"),
             spec(
                 NONE,
                 "groups",
-                One("LIST"),
+                One("LIST", Groups),
                 "have these supplementary groups",
             ),
-            spec(NONE, "chroot", One("DIR"), "change the root folder"),
-            spec(NONE, "chdir", One("DIR"), "change the working folder"),
-            spec(NONE, "umask", One("OCTAL"), "set the umask, after binding"),
+            spec(NONE, "chroot", One("DIR", Folder), "change the root folder"),
+            spec(
+                NONE,
+                "chdir",
+                One("DIR", Folder),
+                "change the working folder",
+            ),
+            spec(
+                NONE,
+                "umask",
+                One("OCTAL", Free),
+                "set the umask, after binding",
+            ),
             spec(
                 NONE,
                 "no-new-privs",
                 Nothing,
                 "no setuid program gains anything",
             ),
-            spec(NONE, "proto", One("NAME"), "the value of PROTO"),
+            spec(NONE, "proto", One("NAME", Free), "the value of PROTO"),
             spec(NONE, "tcp6", Nothing, "PROTO is TCP6 on IPv6 connections"),
         ],
     ),
@@ -283,11 +371,16 @@ pub(super) const SECTIONS: &[(&str, &[Spec])] = &[
                 Nothing,
                 "become a daemon; return when all is ready",
             ),
-            spec('P', "pidfile", One("FILE"), "write and lock the pid there"),
+            spec(
+                'P',
+                "pidfile",
+                One("FILE", File),
+                "write and lock the pid there",
+            ),
             spec(
                 'L',
                 "log",
-                One("SPEC"),
+                One("SPEC", Log),
                 "stderr to TAG[:FACILITY.PRIORITY], >FILE, >>FILE",
             ),
             spec(
@@ -299,20 +392,20 @@ pub(super) const SECTIONS: &[(&str, &[Spec])] = &[
             spec(
                 'v',
                 "verbose",
-                Nothing,
+                More,
                 "log every connection; -vv: also what skd does",
             ),
             spec('q', "quiet", Nothing, "log fatal errors only"),
             spec(
                 NONE,
                 "log-format",
-                One("FORMAT"),
+                One("FORMAT", Format),
                 "lines are text or json [text]",
             ),
             spec(
                 NONE,
                 "ready-fd",
-                One("N"),
+                One("N", Free),
                 "write a newline to descriptor N when ready",
             ),
             spec(
@@ -324,13 +417,13 @@ pub(super) const SECTIONS: &[(&str, &[Spec])] = &[
             spec(
                 NONE,
                 "metrics",
-                One("ADDR|PATH"),
+                One("ADDR|PATH", AddressOrFile),
                 "answer HTTP GET /metrics there",
             ),
             spec(
                 NONE,
                 "inetd-conf",
-                One("FILE"),
+                One("FILE", File),
                 "serve the services of an inetd.conf(5)",
             ),
             spec(
@@ -338,6 +431,12 @@ pub(super) const SECTIONS: &[(&str, &[Spec])] = &[
                 "check",
                 Nothing,
                 "read everything, bind and start nothing",
+            ),
+            spec(
+                NONE,
+                "completion",
+                One("SHELL", Shell),
+                "print the completions of bash, zsh or fish",
             ),
             spec('h', "help", Nothing, "print this help"),
             spec('V', "version", Nothing, "print the version"),

@@ -10,7 +10,10 @@ pub(crate) mod sockets;
 pub(crate) mod strace;
 pub(crate) mod syslog;
 pub(crate) mod systemd;
-#[cfg(feature = "top")]
+#[cfg_attr(
+    not(feature = "top"),
+    allow(dead_code, reason = "skd-top's tests use more of it")
+)]
 pub(crate) mod tmux;
 
 use std::path::PathBuf;

@@ -33,6 +33,10 @@ fuzz_target!(|bytes: &[u8]| {
     let end = scan(&words);
     let run = match read(words.clone()) {
         Ok(Asked::Run(run)) => run,
+        // Completions of a shell.
+        Ok(Asked::Text(text)) if text.starts_with('#') => {
+            return assert!(matches!(end, End::Prog { .. }));
+        }
         Ok(Asked::Text(text)) => {
             assert!(text.starts_with("Usage: skd ") || text.starts_with("skd "));
             return assert_eq!(end, End::Text);
