@@ -1,17 +1,17 @@
 //! An accepted connection, which skd may hear and close without ever waiting for a stranger.
 //!
 //! Through a unix socket a client may pass descriptors (SCM_RIGHTS of unix(7)). Whoever is the last to let go of one waits
-//! as long as its file likes: a TCP socket lingers (SO_LINGER), a file of a file system in user space is flushed. So
-//! nothing that brings descriptors is read, and no connection is closed here in which some may still lie.
+//! as long as its file likes: a TCP socket lingers (SO_LINGER). And whoever closes one, the last or not, waits for a file
+//! system in user space to be asked (FUSE_FLUSH). So nothing that brings descriptors is read, none is ever made here, and
+//! no connection is closed here in which some may still lie.
 
 use crate::sys::errno::{Errno, check};
-use crate::sys::{aside, fd, socket};
-use nix::cmsg_space;
-use nix::sys::socket::{ControlMessageOwned, MsgFlags, UnixCredentials, recvmsg};
+use crate::sys::{aside, datagram, fd, socket};
+use nix::sys::socket::{MsgFlags, getsockopt, recvmsg, sockopt};
 use std::ffi::c_int;
 use std::io::IoSliceMut;
 use std::mem::ManuallyDrop;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 /// How much is looked through for descriptors when a connection is closed, in bytes.
@@ -111,31 +111,44 @@ pub(crate) fn become_copy() {
     IS_COPY.store(true, Ordering::Relaxed);
 }
 
-/// recvmsg(2) with MSG_PEEK, without waiting: so much lies there at the beginning. A descriptor that is shown here is a
-/// copy, which can be closed without waiting.
+/// recvmsg(2) with MSG_PEEK, without waiting: so much lies there at the beginning. There is no room for descriptors, so
+/// that the kernel tells of them and makes none.
 ///
 /// # Errors
-/// NOT_PERMITTED if there are descriptors in it.
+/// NOT_PERMITTED if there are descriptors in it; or if the socket was made to tell of its peer what hides whether there are,
+/// by SO_PASSSEC or SO_PASSPIDFD.
 pub(crate) fn look_for_files(socket: BorrowedFd<'_>, into: &mut [u8]) -> Result<usize, Errno> {
-    let mut control = cmsg_space!(UnixCredentials, [RawFd; 1]);
+    if let (len, true) = peek(socket, into, 0)? {
+        return Ok(len);
+    }
+    match peek(socket, into, told_besides(socket)?)? {
+        (len, true) => Ok(len),
+        (_, false) => Err(Errno::NOT_PERMITTED),
+    }
+}
+
+/// How many bytes were there, and whether all control messages fitted into `room` bytes.
+fn peek(socket: BorrowedFd<'_>, into: &mut [u8], room: usize) -> Result<(usize, bool), Errno> {
+    let mut control = vec![0; room];
     let flags = MsgFlags::MSG_PEEK | MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_CMSG_CLOEXEC;
     let mut pieces = [IoSliceMut::new(into)];
     let message = recvmsg::<()>(socket.as_raw_fd(), &mut pieces, Some(&mut control), flags)?;
-    // More than there is room for, or no descriptor was to be had.
-    let mut has_files = message.flags.contains(MsgFlags::MSG_CTRUNC);
-    for part in message.cmsgs()? {
-        if let ControlMessageOwned::ScmRights(fds) = part {
-            has_files = true;
-            for fd in fds {
-                // SAFETY: the kernel has just made it for us; nothing else knows of it.
-                drop(unsafe { OwnedFd::from_raw_fd(fd) });
-            }
-        }
+    let is_whole = !message.flags.contains(MsgFlags::MSG_CTRUNC);
+    Ok((message.bytes, is_whole))
+}
+
+/// How much room the kernel needs for what it tells before descriptors: the time at which a record came, and who sent it.
+/// Not a byte more, or there would be room for a descriptor.
+fn told_besides(socket: BorrowedFd<'_>) -> Result<usize, Errno> {
+    let (_, style, _) = socket::nature(socket)?;
+    let mut room = 0;
+    if style != socket::SOCK_STREAM && datagram::is_stamped(socket) {
+        room += datagram::control_space::<libc::timespec>();
     }
-    match has_files {
-        true => Err(Errno::NOT_PERMITTED),
-        false => Ok(message.bytes),
+    if getsockopt(&socket, sockopt::PassCred)? {
+        room += datagram::control_space::<libc::ucred>();
     }
+    Ok(room)
 }
 
 /// Whether there may be descriptors in what is unread, when nothing more can come.
@@ -155,5 +168,69 @@ fn may_hold_files(socket: BorrowedFd<'_>) -> bool {
         Ok(Ok(0)) => false,
         Ok(Ok(1..=SEEN)) => look_for_files(socket, &mut seen).is_err(),
         _ => true,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use nix::sys::socket::{
+        AddressFamily, ControlMessage, SockFlag, SockType, sendmsg, setsockopt, socketpair,
+    };
+    use std::fs::File;
+    use std::io::IoSlice;
+
+    /// fcntl(2) with a lock on the whole file: what it is then.
+    fn lock(file: &File, command: c_int) -> c_int {
+        // SAFETY: flock is numbers, for which all zeros is a value: all of the file.
+        let mut lock: libc::flock = unsafe { std::mem::zeroed() };
+        lock.l_type = libc::c_short::try_from(libc::F_WRLCK).unwrap();
+        // SAFETY: the call reads and writes one flock.
+        check(unsafe { libc::fcntl(file.as_raw_fd(), command, &raw mut lock) }).unwrap();
+        c_int::from(lock.l_type)
+    }
+
+    /// Whether this process has the lock, asked by a thread that has a descriptor table, and so locks, of its own.
+    fn is_locked(file: &File) -> bool {
+        let ask = || {
+            // SAFETY: the call takes no pointer; this thread owns no descriptor that another could close.
+            check(unsafe { libc::unshare(libc::CLONE_FILES) }).unwrap();
+            lock(file, libc::F_GETLK) == libc::F_WRLCK
+        };
+        std::thread::scope(|scope| scope.spawn(ask).join().unwrap())
+    }
+
+    /// Closing any descriptor of a file gives up the process's locks on it; the same call would ask a file system in user
+    /// space.
+    #[test]
+    fn descriptors_are_seen_without_being_made() {
+        let path = std::env::temp_dir().join(format!("skd-conn-{}", std::process::id()));
+        let file = File::create(&path).unwrap();
+        lock(&file, libc::F_SETLK);
+        for (style, options) in (0..8).flat_map(|options| {
+            let styles = [SockType::Stream, SockType::SeqPacket, SockType::Datagram];
+            styles.map(|style| (style, options))
+        }) {
+            let (ours, theirs) =
+                socketpair(AddressFamily::Unix, style, None, SockFlag::SOCK_CLOEXEC).unwrap();
+            setsockopt(&ours, sockopt::PassCred, &(options & 1 != 0)).unwrap();
+            setsockopt(&ours, sockopt::ReceiveTimestamp, &(options & 2 != 0)).unwrap();
+            setsockopt(&ours, sockopt::ReceiveTimestampns, &(options & 4 != 0)).unwrap();
+            let passed = [file.as_raw_fd()];
+            let rights = [ControlMessage::ScmRights(&passed)];
+            let mut into = [0; 9];
+            for parts in [&[][..], &rights] {
+                let (fd, bytes) = (theirs.as_raw_fd(), [IoSlice::new(b"x")]);
+                sendmsg::<()>(fd, &bytes, parts, MsgFlags::empty(), None).unwrap();
+                let seen = look_for_files(ours.as_fd(), &mut into);
+                let expected = parts.is_empty().then_some(1).ok_or(Errno::NOT_PERMITTED);
+                assert_eq!(seen, expected, "{style:?} {options}");
+                assert!(is_locked(&file), "{style:?} {options}");
+                if parts.is_empty() {
+                    socket::hear(&ours, &mut into).unwrap();
+                }
+            }
+        }
+        std::fs::remove_file(path).unwrap();
     }
 }

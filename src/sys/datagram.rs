@@ -8,7 +8,7 @@ use crate::sys::sockopt::{get_int, set_int};
 use nix::sys::socket::{getsockopt, setsockopt, sockopt};
 use std::ffi::c_int;
 use std::net::IpAddr;
-use std::os::fd::{AsFd, AsRawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::time::Duration;
 
 /// The options that make a datagram socket tell what skd wants to know; those that were on before are kept, so that a
@@ -34,6 +34,22 @@ enum Stamps {
 /// SO_TIMESTAMPNS_NEW and SO_TIMESTAMP_NEW of asm-generic/socket.h; the latter reads as on when the former is.
 const OTHER_STAMPS: [c_int; 3] = [libc::SO_TIMESTAMP, 64, 63];
 
+impl Stamps {
+    fn of(socket: BorrowedFd<'_>) -> Self {
+        let is_on = |option: &c_int| get_int(socket, libc::SOL_SOCKET, *option) == Ok(1);
+        if is_on(&libc::SO_TIMESTAMPNS) {
+            return Self::Nanoseconds;
+        }
+        let other = OTHER_STAMPS.into_iter().find(is_on);
+        other.map_or(Self::Off, Self::Other)
+    }
+}
+
+/// Whether a socket is set to tell when a datagram came.
+pub(super) fn is_stamped(socket: BorrowedFd<'_>) -> bool {
+    Stamps::of(socket) != Stamps::Off
+}
+
 impl PeekOptions {
     pub(crate) fn of(socket: impl AsFd, domain: c_int) -> Self {
         let socket = socket.as_fd();
@@ -42,16 +58,9 @@ impl PeekOptions {
             AF_INET6 => getsockopt(&socket, sockopt::Ipv6RecvPacketInfo).unwrap_or(false),
             _ => false,
         };
-        let is_on = |option: &c_int| get_int(socket, libc::SOL_SOCKET, *option) == Ok(1);
-        let stamps_before = if is_on(&libc::SO_TIMESTAMPNS) {
-            Stamps::Nanoseconds
-        } else {
-            let other = OTHER_STAMPS.into_iter().find(is_on);
-            other.map_or(Stamps::Off, Stamps::Other)
-        };
         Self {
             domain,
-            stamps_before,
+            stamps_before: Stamps::of(socket),
             destination_before,
         }
     }
@@ -152,13 +161,18 @@ struct Control([u8; CONTROL_BYTES]);
 /// How much of it the kernel is shown when the first datagram is looked at. For a unix socket it is just a timestamp,
 /// which comes first: there is no room for descriptors that a sender passes along, so that none is ever made for us.
 fn control_len(domain: c_int) -> usize {
-    #[expect(clippy::cast_possible_truncation, reason = "a timespec has 16 bytes")]
-    let stamp = size_of::<libc::timespec>() as libc::c_uint;
     match domain {
-        // SAFETY: the call only computes.
-        AF_UNIX => unsafe { libc::CMSG_SPACE(stamp) as usize },
+        AF_UNIX => control_space::<libc::timespec>(),
         _ => CONTROL_BYTES,
     }
+}
+
+/// CMSG_SPACE(3) of a control message that holds this.
+pub(super) fn control_space<T>() -> usize {
+    #[expect(clippy::cast_possible_truncation, reason = "a few bytes")]
+    let bytes = size_of::<T>() as libc::c_uint;
+    // SAFETY: the call only computes.
+    unsafe { libc::CMSG_SPACE(bytes) as usize }
 }
 
 fn receive(
