@@ -206,9 +206,12 @@ impl<'a> Words<'a> {
         })
     }
 
-    /// Nanoseconds.
+    /// Nanoseconds: more than 64 bits hold, where it is what all programs have run together.
     fn span(&mut self) -> Option<Duration> {
-        self.number().map(Duration::from_nanos)
+        const SECOND: u128 = 1_000_000_000;
+        let nanos: u128 = self.number()?;
+        let secs = u64::try_from(nanos / SECOND).ok()?;
+        Some(Duration::new(secs, u32::try_from(nanos % SECOND).ok()?))
     }
 
     /// A number, or `-` for none.
