@@ -1,9 +1,10 @@
 //! Clients that pass descriptors along which take long to close: a TCP connection that lingers. Whoever is the last to
 //! close one waits, which must never be skd's loop.
 
-use crate::kit::net::{Client, raw_socket, tcp_from_loopback};
+use crate::kit::net::{Client, raw_socket, set_nonblocking, tcp_from_loopback};
 use crate::kit::skd::{Running, Skd};
-use crate::kit::{Folder, eventually};
+use crate::kit::strace::Strace;
+use crate::kit::{Folder, eventually, need};
 use nix::libc;
 use nix::sys::socket::{
     AddressFamily, ControlMessage, MsgFlags, SockType, UnixAddr, connect, sendmsg, setsockopt,
@@ -18,10 +19,13 @@ use std::path::PathBuf;
 /// Longer than any test waits, in seconds.
 const LINGERS: libc::c_int = 600;
 
+/// More clients than may bring what takes long to close, and than a backlog holds.
+const MANY: usize = 400;
+
 /// A connection with so much unsent that closing it takes its time, and the other end, which keeps it so.
-fn lingering() -> (TcpStream, (TcpListener, TcpStream)) {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+fn lingering(listener: &TcpListener) -> (TcpStream, TcpStream) {
     let mut conn = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    setsockopt(&conn, sockopt::SndBuf, &1).unwrap();
     let (other, _) = listener.accept().unwrap();
     let linger = libc::linger {
         l_onoff: 1,
@@ -30,15 +34,16 @@ fn lingering() -> (TcpStream, (TcpListener, TcpStream)) {
     setsockopt(&conn, sockopt::Linger, &linger).unwrap();
     conn.set_nonblocking(true).unwrap();
     while conn.write(&[0; 65536]).is_ok() {}
-    (conn, (listener, other))
+    (conn, other)
 }
 
 /// Passes a lingering connection to whoever hears at this path, and keeps no copy; it lingers as long as the result is
-/// there.
-fn brings_trouble(path: &str, style: SockType) -> impl Sized {
+/// there. `None` if nobody is taken out of the backlog, which is full.
+fn brings_trouble(listener: &TcpListener, path: &str, style: SockType) -> Option<TcpStream> {
     let socket: OwnedFd = raw_socket(AddressFamily::Unix, style);
-    connect(socket.as_raw_fd(), &UnixAddr::new(path).unwrap()).unwrap();
-    let (conn, kept) = lingering();
+    set_nonblocking(&socket, true);
+    connect(socket.as_raw_fd(), &UnixAddr::new(path).unwrap()).ok()?;
+    let (conn, kept) = lingering(listener);
     let passed = [conn.as_raw_fd()];
     let bytes = [IoSlice::new(b"x")];
     let parts = [ControlMessage::ScmRights(&passed)];
@@ -55,7 +60,7 @@ fn brings_trouble(path: &str, style: SockType) -> impl Sized {
         )
         .unwrap();
     }
-    kept
+    Some(kept)
 }
 
 /// What each thread but the first has open.
@@ -108,6 +113,7 @@ fn descriptors_that_take_long_to_close_keep_nobody_waiting() {
         ),
         (format!("--metrics {metrics}\n"), SockType::Stream),
     ];
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     for (case, style) in table {
         let (options, file) = case.split_once('\n').unwrap();
         fs::write(&conf, file).unwrap();
@@ -122,7 +128,7 @@ fn descriptors_that_take_long_to_close_keep_nobody_waiting() {
         eventually("a socket", || fs::exists(path).unwrap().then_some(()));
         let mut kept = Vec::new();
         for source in 1..=4 {
-            kept.push(brings_trouble(path, style));
+            kept.push(brings_trouble(&listener, path, style).unwrap());
             // Each is another source.
             let client = tcp_from_loopback(source, port);
             Client::of_tcp(client).says("hello\n").hears("hello\n");
@@ -133,6 +139,47 @@ fn descriptors_that_take_long_to_close_keep_nobody_waiting() {
         eventually("threads without a log", || {
             let is_held = style != SockType::Datagram && closers(&skd).contains(&log);
             (!is_held).then_some(())
+        });
+        drop(kept);
+        skd.stop();
+    }
+}
+
+/// As if the threads that close took nothing any more: who brings something then stays in the backlog, until that is full.
+#[test]
+fn what_takes_long_to_close_has_a_bound() {
+    if !need::program("strace") {
+        return;
+    }
+    let folder = Folder::new();
+    let path = folder.path("s");
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    for options in [
+        format!("--metrics {path}"),
+        format!("-b 64 --proxy-from unix --proxy-timeout 60 -l {path}"),
+    ] {
+        let mut skd = Skd::new(&format!("-1 -v -t 127.0.0.1:0 {options} cat")).start();
+        let port = skd.port();
+        let strace = Strace::on(&skd, "-qqe inject=sendmsg:error=EAGAIN -o /dev/null");
+        let mut kept = Vec::new();
+        let mut full = 0;
+        // A turn of the loop, of which there is one between two answers, takes some out of a backlog that is served.
+        while kept.len() < MANY && full < 30 {
+            match brings_trouble(&listener, &path, SockType::Stream) {
+                Some(conn) => {
+                    kept.push(conn);
+                    full = 0;
+                }
+                None => full += 1,
+            }
+            skd.status();
+        }
+        assert!(kept.len() < MANY, "{options}");
+        Client::tcp(port).says("hello\n").hears("hello\n");
+        drop(strace);
+        eventually("room in the backlog", || {
+            kept.push(brings_trouble(&listener, &path, SockType::Stream)?);
+            Some(())
         });
         drop(kept);
         skd.stop();

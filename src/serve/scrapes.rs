@@ -2,12 +2,14 @@
 
 use crate::listen::accept::{self, Taken};
 use crate::listen::{Listener, SocketFile};
+use crate::model::address::Place;
 use crate::model::event::Trouble;
 use crate::model::state::Scraped;
 use crate::report::http::{self, REQUEST_BYTES, Request};
 use crate::report::metrics::{self, Snapshot, Usage};
 use crate::serve::farewell::Farewells;
 use crate::serve::{REST, Server};
+use crate::sys::aside;
 use crate::sys::conn::Conn;
 use crate::sys::errno::Errno;
 use crate::sys::handover::Keeper;
@@ -162,6 +164,9 @@ impl Server {
         while self.scrapes.count() < MOST
             && let Some(listener) = self.scrapes.listeners.get(place)
         {
+            if matches!(listener.place, Place::Unix(_)) && aside::is_burdened() {
+                return self.scrapes.rest();
+            }
             match accept::accept(listener) {
                 Taken::Arrival(arrival) => self.scrapes.begin(&self.poll, arrival.conn),
                 Taken::Gone(_) | Taken::Nothing => return,
