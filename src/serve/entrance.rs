@@ -9,6 +9,7 @@ use crate::sys::identity::Ids;
 use crate::sys::program::Program;
 use crate::sys::spawn::Handing;
 use std::cell::RefCell;
+use std::collections::HashMap;
 use std::ops::Range;
 use std::rc::Rc;
 use std::time::Instant;
@@ -95,13 +96,6 @@ struct Entrance {
     served: Rc<Served>,
 }
 
-fn pass_on(before: &Inetd, served: &Served, limits: Limits) {
-    let Some(inetd) = &served.inetd else { return };
-    let mut quota = before.quota.take();
-    quota.change(limits, Instant::now());
-    inetd.quota.replace(quota);
-}
-
 /// By the place of their listener.
 #[derive(Default)]
 pub(crate) struct Entrances(Vec<Entrance>);
@@ -128,9 +122,9 @@ impl Entrances {
     }
 
     /// The name of the service there, if it is one of an inetd.conf(5).
-    pub(super) fn service(&self, place: usize) -> Option<String> {
+    pub(super) fn service(&self, place: usize) -> Option<&str> {
         let inetd = self.0.get(place)?.served.inetd.as_ref()?;
-        Some(inetd.name.clone())
+        Some(&inetd.name)
     }
 
     /// Serves something else there.
@@ -140,21 +134,20 @@ impl Entrances {
         }
     }
 
-    /// What has been started for the service of the same name counts for the limits of this one.
-    pub(super) fn inherit_quota(&self, served: &Served, limits: Limits) {
-        let name = served.inetd.as_ref().map(|it| &it.name);
-        let all = self.0.iter().filter_map(|it| it.served.inetd.as_ref());
-        let mut same = all.filter(|it| Some(&it.name) == name);
-        if let Some(before) = same.next() {
-            pass_on(before, served, limits);
-        }
+    /// The services of an inetd.conf(5) by their names, each with the first of its places.
+    pub(super) fn services(&self) -> HashMap<String, usize> {
+        let names = self.places().rev();
+        let names = names.filter_map(|place| Some((self.service(place)?.to_owned(), place)));
+        names.collect()
     }
 
-    /// The same of the service at this place.
+    /// What has been started for the service at this place counts for the limits of another that takes its place.
     pub(super) fn hand_quota(&self, place: usize, served: &Served, limits: Limits) {
-        let entrance = self.0.get(place);
-        if let Some(before) = entrance.and_then(|it| it.served.inetd.as_ref()) {
-            pass_on(before, served, limits);
+        let before = self.0.get(place).and_then(|it| it.served.inetd.as_ref());
+        if let (Some(before), Some(inetd)) = (before, &served.inetd) {
+            let mut quota = before.quota.take();
+            quota.change(limits, Instant::now());
+            inetd.quota.replace(quota);
         }
     }
 

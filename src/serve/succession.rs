@@ -60,7 +60,7 @@ impl Server {
                     Origin::Adopted { name } => Some(name.as_bytes().to_vec()),
                     Origin::Ours => None,
                 },
-                service: self.entrances.service(place).map(String::into_bytes),
+                service: self.entrances.service(place).map(|name| name.into()),
                 is_kept: listening.is_kept,
                 file: file
                     .map(|file| SocketFile::keep(file, keeper))

@@ -81,9 +81,9 @@ impl Server {
 
     /// Exchanges all services, when the hosts of those are known that have no socket yet.
     fn look_up_and_change(&mut self, all: Vec<Ready>) {
+        let known = self.names_with_sockets();
         let new = all.iter().map(|(prepared, ..)| prepared);
-        let new = new.filter(|it| !self.has_listener_of(it.name()));
-        let hosts = hosts_of(new);
+        let hosts = hosts_of(new.filter(|it| !known.contains(it.name())));
         if hosts.is_empty() {
             return self.change_services(all);
         }
@@ -134,10 +134,14 @@ impl Server {
     /// Exchanges all services.
     pub(in crate::serve) fn change_services(&mut self, all: Vec<Ready>) {
         let mut names = HashMap::new();
+        let places = self.entrances.services();
         for (prepared, served, warning) in &all {
-            names.insert(prepared.service.name.as_str(), (prepared, served));
-            let limits = self.limits(prepared);
-            self.entrances.inherit_quota(served, limits);
+            names.insert(prepared.name(), (prepared, served));
+            // What has been started for the service of the same name counts for the limits of this one.
+            if let Some(place) = places.get(prepared.name()) {
+                let limits = self.limits(prepared);
+                self.entrances.hand_quota(*place, served, limits);
+            }
             if let Some(text) = warning {
                 self.warn(Trouble::Other, None, text.clone());
             }
@@ -145,7 +149,7 @@ impl Server {
         let mut leaving = Vec::new();
         for place in self.entrances.places() {
             let name = self.entrances.service(place);
-            match name.map(|name| names.get(name.as_str())) {
+            match name.map(|name| names.get(name)) {
                 None => {}
                 Some(None) => leaving.push(place),
                 Some(Some((prepared, served))) => self.change_service(place, prepared, served),
@@ -154,8 +158,9 @@ impl Server {
         if let Some(conf) = &mut self.inetd {
             conf.unbound.clear();
         }
+        let known = self.names_with_sockets();
         let mut new = all;
-        new.retain(|(it, ..)| !self.has_listener_of(it.name()));
+        new.retain(|(it, ..)| !known.contains(it.name()));
         for (prepared, served, _) in &new {
             self.take_over(&mut leaving, prepared, served);
         }
@@ -188,8 +193,11 @@ impl Server {
         }
     }
 
-    fn has_listener_of(&self, name: &str) -> bool {
-        self.sockets_of(name).next().is_some()
+    /// The names of the services that have a socket.
+    fn names_with_sockets(&self) -> HashSet<String> {
+        let each = self.listeners.each();
+        let names = each.filter_map(|(place, _)| self.entrances.service(place));
+        names.map(str::to_owned).collect()
     }
 
     /// The sockets of a service, by their places.
