@@ -2,6 +2,7 @@
 
 use crate::launch::lookup::Names;
 use crate::launch::variables::Variables;
+use std::collections::HashSet;
 use std::net::SocketAddr;
 
 /// Who announced the connection: the proxy's own address.
@@ -28,23 +29,20 @@ pub(crate) fn text(name: &str, value: &[u8], out: &mut Vec<u8>) {
     Variables(out).bytes(name, value);
 }
 
-/// Variables that take the place of those of the same names in `out`.
+/// Variables, each name once, that take the place of those of the same names in `out`.
 pub(crate) fn replace<'a>(
-    variables: impl Iterator<Item = (&'a [u8], &'a [u8])>,
+    variables: impl Iterator<Item = (&'a [u8], &'a [u8])> + Clone,
     out: &mut Vec<u8>,
 ) {
+    // A rule may have thousands.
+    let names: HashSet<&[u8]> = variables.clone().map(|(name, _)| name).collect();
+    let is_other = |string: &&[u8]| {
+        let name = string.split(|byte| *byte == b'=').next();
+        name.is_none_or(|name| !names.contains(name))
+    };
+    let strings = out.split_inclusive(|byte| *byte == 0).filter(is_other);
+    *out = strings.flatten().copied().collect();
     for (name, value) in variables {
-        let is_other = |string: &&[u8]| {
-            let rest = string.strip_prefix(name);
-            !rest.is_some_and(|rest| rest.starts_with(b"="))
-        };
-        let kept: Vec<u8> = out
-            .split_inclusive(|byte| *byte == 0)
-            .filter(is_other)
-            .flatten()
-            .copied()
-            .collect();
-        *out = kept;
         for part in [name, b"=", value, b"\0"] {
             out.extend_from_slice(part);
         }

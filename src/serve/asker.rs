@@ -271,7 +271,7 @@ pub(super) fn decide(
 }
 
 /// Names and values.
-pub(super) fn pairs(variables: &[Variable]) -> impl Iterator<Item = (&[u8], &[u8])> {
+pub(super) fn pairs(variables: &[Variable]) -> impl Iterator<Item = (&[u8], &[u8])> + Clone {
     variables.iter().map(|it| (&*it.name, &*it.value))
 }
 

@@ -2,6 +2,7 @@
 
 use crate::sys::errno::Errno;
 use crate::sys::fork;
+use std::collections::HashSet;
 use std::ffi::{CStr, CString, c_char};
 
 /// What is run: path, argv and the part of the environment that is the same for every connection.
@@ -33,13 +34,13 @@ impl Strings {
 impl Strings {
     /// The pointers to those variables that none of `strings`, each ended by NUL, has the name of.
     pub(super) fn without(&self, strings: &[u8]) -> Vec<*const c_char> {
-        let names: Vec<&[u8]> = strings
+        let names: HashSet<&[u8]> = strings
             .split(|byte| *byte == 0)
             .filter_map(|string| string.split(|byte| *byte == b'=').next())
             .collect();
         let is_kept = |variable: &CString| {
             let name = variable.to_bytes().split(|byte| *byte == b'=').next();
-            name.is_none_or(|name| !names.contains(&name))
+            name.is_none_or(|name| !names.contains(name))
         };
         let owned = self.owned.iter().filter(|variable| is_kept(variable));
         owned.map(|variable| variable.as_ptr()).collect()

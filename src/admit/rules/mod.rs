@@ -15,7 +15,7 @@ use crate::model::network::unmapped;
 use crate::model::peer::{Peer, PeerFacts};
 use crate::model::text::{foreign, harmless};
 use address::Key;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::net::IpAddr;
 
@@ -66,9 +66,19 @@ struct Instructions {
 
 impl Instructions {
     fn set(&mut self, name: &[u8], value: &[u8]) {
-        self.variables.retain(|variable| *variable.name != *name);
         let (name, value) = (name.into(), value.into());
         self.variables.push(Variable { name, value });
+    }
+
+    /// The variables that stand, in the order in which they were set last. A line may set millions.
+    fn standing(mut self) -> Vec<Variable> {
+        if self.variables.len() > 1 {
+            let mut known = HashSet::new();
+            self.variables.reverse();
+            self.variables.retain(|it| known.insert(it.name.clone()));
+            self.variables.reverse();
+        }
+        self.variables
     }
 }
 
@@ -211,11 +221,12 @@ impl Rules {
         let place = small(self.rules.len());
         let starts = (small(self.addresses.len()), small(self.variables.len()));
         self.addresses.extend_from_slice(address);
-        self.variables.extend(instructions.variables);
+        let denies = instructions.denies;
+        self.variables.extend(instructions.standing());
         self.rules.push(Rule {
             address: (starts.0, small(self.addresses.len())),
             variables: (starts.1, small(self.variables.len())),
-            denies: instructions.denies,
+            denies,
         });
         for key in keys {
             match key {
