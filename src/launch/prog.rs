@@ -5,14 +5,14 @@ use crate::model::error::{Fatal, Kind};
 use crate::model::number;
 use crate::model::text::{Quoted, foreign, harmless};
 use crate::sys::errno::Errno;
-use crate::sys::process::{self, PointerList};
+use crate::sys::process;
 use crate::sys::program::Program;
 use std::ffi::{CString, OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 use std::rc::Rc;
 
 /// A program's file and its words.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Prog {
     path: CString,
     argv: Vec<CString>,
@@ -71,32 +71,15 @@ impl Prog {
         Program::new(self.path, self.argv, plan::assignments(environment))
     }
 
-    /// execve(2) in our place; `more` are further variables, `NAME=VALUE` each ended by NUL.
+    /// execve(2) in our place; `more` are further variables, `NAME=VALUE` each ended by NUL, which take the place of those
+    /// of the same name.
     ///
     /// # Errors
     /// It returns only on failure: 111.
     pub(crate) fn become_it(&self, environment: Vec<(OsString, OsString)>, more: &[u8]) -> Fatal {
-        let names = || {
-            more.split(|byte| *byte == 0)
-                .filter_map(|it| it.split(|byte| *byte == b'=').next())
-        };
-        let is_kept = |name: &OsString| !names().any(|other| other == name.as_bytes());
-        let kept = environment.into_iter().filter(|(name, _)| is_kept(name));
-        let mut variables = plan::assignments(kept.collect());
-        variables.extend(
-            more.split(|byte| *byte == 0)
-                .filter(|text| !text.is_empty())
-                .filter_map(|text| CString::new(text).ok()),
-        );
-        let argv = PointerList::new(self.argv.iter().map(CString::as_c_str));
-        let envp = PointerList::new(variables.iter().map(CString::as_c_str));
-        let reason = process::become_program(&self.path, &argv, &envp);
-        unable_to_run(
-            self.argv
-                .first()
-                .map_or(OsStr::new(""), |word| OsStr::from_bytes(word.to_bytes())),
-            reason,
-        )
+        let prog = self.argv.first().map(|word| word.to_bytes());
+        let reason = self.clone().program(environment).execute(more);
+        unable_to_run(OsStr::from_bytes(prog.unwrap_or_default()), reason)
     }
 }
 

@@ -1,8 +1,8 @@
-//! Processes: which have ended, how to signal one, how to become another program.
+//! Processes: which have ended, how to signal one, what could become one.
 
 use crate::sys::errno::{Errno, check};
 use nix::sys::statfs::{FsType, fstatfs};
-use std::ffi::{CStr, c_char, c_int};
+use std::ffi::{CStr, c_int};
 use std::fs::Metadata;
 use std::os::fd::{FromRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
@@ -140,36 +140,5 @@ pub(crate) fn check_executable(path: &CStr) -> Result<(), Errno> {
         Ok(file) if is_program(&file) => Ok(()),
         Ok(_) => Err(Errno(libc::EACCES)),
         Err(error) => Err(Errno(error.raw_os_error().unwrap_or(libc::EACCES))),
-    }
-}
-
-/// execve(2): becomes the program at `path`. Both lists end in a null pointer.
-///
-/// # Errors
-/// It returns only on failure.
-pub(crate) fn become_program(path: &CStr, argv: &PointerList<'_>, envp: &PointerList<'_>) -> Errno {
-    // SAFETY: the path and every string of both lists end in NUL, both lists end in null, and all outlive the call.
-    unsafe { libc::execve(path.as_ptr(), argv.as_ptr(), envp.as_ptr()) };
-    Errno::last()
-}
-
-/// Strings as execve(2) wants them: pointers to each, ending in null.
-pub(crate) struct PointerList<'a> {
-    pointers: Vec<*const c_char>,
-    strings: std::marker::PhantomData<&'a CStr>,
-}
-
-impl<'a> PointerList<'a> {
-    pub(crate) fn new(strings: impl IntoIterator<Item = &'a CStr>) -> Self {
-        let mut pointers: Vec<_> = strings.into_iter().map(CStr::as_ptr).collect();
-        pointers.push(std::ptr::null());
-        Self {
-            pointers,
-            strings: std::marker::PhantomData,
-        }
-    }
-
-    fn as_ptr(&self) -> *const *const c_char {
-        self.pointers.as_ptr()
     }
 }

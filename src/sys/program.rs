@@ -29,9 +29,7 @@ impl Strings {
             owned,
         }
     }
-}
 
-impl Strings {
     /// The pointers to those variables that none of `strings`, each ended by NUL, has the name of.
     pub(super) fn without(&self, strings: &[u8]) -> Vec<*const c_char> {
         let names: HashSet<&[u8]> = strings
@@ -47,6 +45,13 @@ impl Strings {
     }
 }
 
+/// Pointers to the strings in `bytes`, each ended by NUL; what is not ended so is none.
+pub(super) fn strings_of(bytes: &[u8]) -> impl Iterator<Item = *const c_char> {
+    let strings = bytes.split_inclusive(|byte| *byte == 0);
+    let whole = strings.filter(|string| string.ends_with(&[0]));
+    whole.map(|string| string.as_ptr().cast())
+}
+
 impl Program {
     /// execve(2) in our place; `more` are further variables, `NAME=VALUE` each ended by NUL, which take the place of those
     /// of the same name.
@@ -55,8 +60,7 @@ impl Program {
     /// It returns only on failure.
     pub(crate) fn execute(&self, more: &[u8]) -> Errno {
         let mut envp = self.environment.without(more);
-        let strings = more.split_inclusive(|byte| *byte == 0);
-        envp.extend(strings.map(|string| string.as_ptr().cast::<c_char>()));
+        envp.extend(strings_of(more));
         envp.push(std::ptr::null());
         let mut argv = self.argv.pointers.clone();
         argv.push(std::ptr::null());

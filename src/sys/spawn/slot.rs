@@ -3,7 +3,7 @@
 use crate::sys::errno::{Errno, check};
 use crate::sys::kernel;
 use crate::sys::limits::FileLimit;
-use crate::sys::program::Program;
+use crate::sys::program::{Program, strings_of};
 use crate::sys::signal::Signals;
 use crate::sys::spawn::Handing;
 use crate::sys::spawn::child::become_prog;
@@ -206,9 +206,6 @@ fn stack() -> Result<NonNull<c_void>, Errno> {
 fn fill(pointers: &mut Vec<*const c_char>, base: &[*const c_char], more: &[u8]) {
     pointers.clear();
     pointers.extend_from_slice(base);
-    pointers.extend(
-        more.split_inclusive(|byte| *byte == 0)
-            .map(|string| string.as_ptr().cast()),
-    );
+    pointers.extend(strings_of(more));
     pointers.push(null());
 }
