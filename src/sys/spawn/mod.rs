@@ -2,17 +2,19 @@
 //! goes on.
 //!
 //! A child is made by clone(2) with CLONE_VM and, where `sys::kernel` has calls of its own, without CLONE_VFORK: no page
-//! table is copied, and skd is not suspended until the child has become PROG. All that the child touches until then belongs to its slot: stack, pointers, the
-//! connection's own environment, the number of the connection, an errno to report. The kernel clears the slot's thread
-//! id when the child's use of our memory ends, by exec or exit (CLONE_CHILD_CLEARTID): the slot is free again, and no
-//! call is needed to learn it. A child that is stopped or slow on its way holds its slot and nothing else. What kills all
-//! that share a memory kills skd with such a child: the out-of-memory killer, and before Linux 5.16 a core dump.
+//! table is copied, and skd is not suspended until the child has become PROG. All that the child touches until then
+//! belongs to its slot: stack, pointers, the connection's own environment, the number of the connection, an errno to
+//! report. The kernel clears the slot's thread id when the child's use of our memory ends, by exec or exit
+//! (CLONE_CHILD_CLEARTID): the slot is free again, and no call is needed to learn it. A child that is stopped or slow on
+//! its way holds its slot and nothing else. What kills all that share a memory kills skd with such a child: the
+//! out-of-memory killer, and before Linux 5.16 a core dump.
 
 mod child;
 #[cfg(test)]
 mod handed;
 mod slot;
 
+use crate::sys::clock;
 use crate::sys::errno::Errno;
 use crate::sys::limits::FileLimit;
 use crate::sys::program::Program;
@@ -207,15 +209,7 @@ struct Deadline {
 
 /// The monotonic clock's time when `span` will have passed.
 fn after(span: Duration) -> Deadline {
-    let mut now = libc::timespec {
-        tv_sec: 0,
-        tv_nsec: 0,
-    };
-    // SAFETY: the call writes one timespec into `now`.
-    unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &raw mut now) };
-    let secs = u64::try_from(now.tv_sec).unwrap_or(0);
-    let nanos = u32::try_from(now.tv_nsec).unwrap_or(0);
-    let then = Duration::new(secs, nanos).saturating_add(span);
+    let then = clock::monotonic().saturating_add(span);
     Deadline {
         secs: i64::try_from(then.as_secs()).unwrap_or(i64::MAX),
         nanos: i64::from(then.subsec_nanos()),
