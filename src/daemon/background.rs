@@ -86,7 +86,8 @@ fn listen(word: &OwnedFd, first_child: i32) -> u8 {
     }
 }
 
-/// /dev/null, which was opened outside any chroot, in place of stdin and stdout: always where sockets are served, else where they are a terminal.
+/// /dev/null, which was opened outside any chroot, in place of stdin and stdout: always where sockets are served, else
+/// where they are a terminal.
 ///
 /// # Errors
 /// 111: /dev/null cannot be opened.

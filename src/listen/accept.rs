@@ -161,8 +161,8 @@ pub(crate) struct TakenDatagram {
 }
 
 impl TakenDatagram {
-    /// The port of its sender, `None` inside for a unix socket; `None` for one to whom nothing can be sent, or for a datagram
-    /// that was sent to many.
+    /// The port of its sender, `None` inside for a unix socket; `None` for one to whom nothing can be sent, or for a
+    /// datagram that was sent to many.
     pub(crate) fn port(&self) -> Option<Option<u16>> {
         let is_of_many = |ip: IpAddr| match ip {
             IpAddr::V4(ip) => ip.is_multicast() || ip.is_broadcast(),

@@ -141,8 +141,7 @@ pub(crate) fn look(path: &[u8]) -> Result<(), Refusal> {
 }
 
 /// bind(2) to a path, and `listen`: a dead socket file in the way is replaced, a live one and anything else are left
-/// alone, unless `access` says otherwise. Mode and
-/// owner are in force when it returns, and nobody could connect before.
+/// alone, unless `access` says otherwise. Mode and owner are in force when it returns, and nobody could connect before.
 ///
 /// # Errors
 /// EADDRINUSE for a live socket; `Foreign`; else why not.

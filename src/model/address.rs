@@ -17,7 +17,8 @@ pub(crate) enum Style {
 /// An address that the user named, to be made into a listener.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(crate) enum Named {
-    /// TCP or UDP, by style; never `SeqPacket`. `option` is what the user called it by: `--tcp`, or the words of another name.
+    /// TCP or UDP, by style; never `SeqPacket`. `option` is what the user called it by: `--tcp`, or the words of another
+    /// name.
     Inet {
         option: &'static str,
         style: Style,

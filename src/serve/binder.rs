@@ -11,8 +11,8 @@ use std::ffi::OsString;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::ffi::OsStrExt;
 
-/// The pid stays: the listeners are put where `pass` says, blocking or not as it says, signals are as a child has them, and PROG takes
-/// skd's place. On 0 and 1 there is room for one listener alone, the first.
+/// The pid stays: the listeners are put where `pass` says, blocking or not as it says, signals are as a child has them,
+/// and PROG takes skd's place. On 0 and 1 there is room for one listener alone, the first.
 ///
 /// # Errors
 /// It returns only on failure: 111.

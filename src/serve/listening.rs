@@ -143,9 +143,8 @@ impl FromIterator<Listening> for Listenings {
 }
 
 impl Listening {
-    /// Where skd accepts, an adopted listener may be blocking, and a client
-    /// that is gone again would then make accept4(2) wait. Any other descriptor stays as it is: skd never reads from it
-    /// in a way that waits.
+    /// Where skd accepts, an adopted listener may be blocking, and a client that is gone again would then make accept4(2)
+    /// wait. Any other descriptor stays as it is: skd never reads from it in a way that waits.
     ///
     /// # Errors
     /// fcntl(2) failed.

@@ -84,7 +84,7 @@ const LOOKUP: u64 = u64::MAX - 3;
 pub(crate) struct Server {
     /// `-c`: at most this many children at once.
     max_connections: Option<NonZeroU32>,
-    /// None while skd stops.
+    /// Every place is empty once skd was told to stop.
     listeners: Listenings,
     /// One for each listener, for children that outlive it.
     entrances: Entrances,

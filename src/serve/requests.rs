@@ -20,7 +20,7 @@ impl Server {
         false
     }
 
-    /// HUP: opens the log again, and reads the rules again.
+    /// HUP: opens the log again, and reads the rules and the inetd.conf(5) again.
     fn reread(&mut self) {
         // The last word to a manager is that we stop.
         let tells = self.stopping.is_none();

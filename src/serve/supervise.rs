@@ -74,8 +74,8 @@ pub(crate) struct Supervisor {
 }
 
 impl Supervisor {
-    /// Starts the program for the first time and waits for FIRST_EXEC at most until it runs. The signals must have been blocked before; `mask`
-    /// is what the program is to have blocked.
+    /// Starts the program for the first time and waits for FIRST_EXEC at most until it runs. The signals must have been
+    /// blocked before; `mask` is what the program is to have blocked.
     ///
     /// # Errors
     /// 111: no process could be had, or PROG cannot be executed.

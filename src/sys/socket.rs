@@ -120,7 +120,7 @@ pub(crate) fn end_sending(socket: impl AsFd) -> Result<(), Errno> {
     check(unsafe { libc::shutdown(socket.as_fd().as_raw_fd(), libc::SHUT_WR) }).map(drop)
 }
 
-/// socketpair(2): two ends of a way for messages, the first of which never waits. Close-on-exec.
+/// socketpair(2): two ends of a way for messages. Close-on-exec, and blocking: whoever must not wait says so each time.
 pub(crate) fn pair() -> Result<(OwnedFd, OwnedFd), Errno> {
     let (family, kind) = (AddressFamily::Unix, SockType::SeqPacket);
     Ok(nix::sys::socket::socketpair(
