@@ -75,9 +75,9 @@ fn two_connections_count_two() {
     let mut skd = serving("-1 -v -c 2 -t 127.0.0.1:0", OBEY).start();
     let port = skd.port();
     let (mut first, _) = tcp(port);
-    let mut pids = vec![first.hears_line()];
+    first.hears_line();
     let (mut second, _) = tcp(port);
-    pids.push(second.hears_line());
+    second.hears_line();
     assert_eq!(first.hears_all() + &second.hears_all(), "");
     skd.waits_for_nth(" end ", 2);
     let stderr = skd.stop().stderr;

@@ -1,5 +1,6 @@
 //! skd as a test starts it, and skd while it runs.
 
+use crate::kit::daemon::children_of;
 use crate::kit::{DEADLINE, eventually};
 use nix::libc;
 use nix::sys::signal::{Signal, kill};
@@ -348,11 +349,7 @@ impl Running {
 
     /// The pids of its children, from /proc.
     pub(crate) fn children(&self) -> Vec<i32> {
-        let path = format!("/proc/{0}/task/{0}/children", self.pid());
-        let text = std::fs::read_to_string(path).unwrap_or_default();
-        text.split_whitespace()
-            .map(|pid| pid.parse().unwrap())
-            .collect()
+        children_of(self.pid())
     }
 
     /// A field of /proc/PID/status.
@@ -411,22 +408,12 @@ impl Running {
 impl Drop for Running {
     fn drop(&mut self) {
         if let Some(mut child) = self.child.take() {
-            for pid in self.children_of(&child) {
+            for pid in children_of(child.id().cast_signed()) {
                 let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
             }
             let _ = child.kill();
             let _ = child.wait();
         }
-    }
-}
-
-impl Running {
-    fn children_of(&self, child: &Child) -> Vec<i32> {
-        let path = format!("/proc/{0}/task/{0}/children", child.id());
-        let text = std::fs::read_to_string(path).unwrap_or_default();
-        text.split_whitespace()
-            .filter_map(|pid| pid.parse().ok())
-            .collect()
     }
 }
 
