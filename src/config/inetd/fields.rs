@@ -288,9 +288,8 @@ fn server_of(program: &Word, rest: &[Word], service: &Word) -> Result<Server, St
             "skd itself has chargen, daytime, discard, echo and time, by SERVICE or as the only word behind it".into()
         });
     }
-    let Some(name) = program.bytes.rsplit(|byte| *byte == b'/').next() else {
-        return Err("a program is expected".into());
-    };
+    let name = program.bytes.rsplit(|byte| *byte == b'/').next();
+    let name = name.unwrap_or_default();
     if name.is_empty() {
         return Err("a program or internal is expected".into());
     }
