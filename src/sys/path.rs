@@ -60,7 +60,8 @@ impl Held {
         )?)
     }
 
-    /// chmod(2) of this very file: fchmodat2 where the kernel has it (6.6), else by its name in /proc.
+    /// chmod(2) of this very file: fchmodat2 where the kernel has it (6.6) and a filter of calls (seccomp) knows it, else by
+    /// its name in /proc.
     pub(crate) fn set_mode(&self, mode: u32) -> Result<(), Errno> {
         const FCHMODAT2: libc::c_long = 452;
         let fd = self.0.as_raw_fd();
@@ -69,18 +70,17 @@ impl Held {
         if done == 0 {
             return Ok(());
         }
-        match Errno::last() {
-            Errno(libc::ENOSYS) => {
-                let path = format!("/proc/self/fd/{fd}");
-                let mode = Mode::from_bits_truncate(mode);
-                Ok(fchmodat(
-                    nix::fcntl::AT_FDCWD,
-                    path.as_str(),
-                    mode,
-                    FchmodatFlags::FollowSymlink,
-                )?)
-            }
-            errno => Err(errno),
+        let errno = Errno::last();
+        let path = format!("/proc/self/fd/{fd}");
+        let mode = Mode::from_bits_truncate(mode);
+        let by_name = || {
+            let follow = FchmodatFlags::FollowSymlink;
+            fchmodat(nix::fcntl::AT_FDCWD, path.as_str(), mode, follow)
+        };
+        match errno {
+            Errno(libc::ENOSYS) => Ok(by_name()?),
+            Errno::NOT_PERMITTED => by_name().map_err(|_| errno),
+            _ => Err(errno),
         }
     }
 }
