@@ -24,17 +24,23 @@ pub(crate) struct Systemd {
 impl Systemd {
     /// `None` without what it needs.
     pub(crate) fn boot() -> Option<Self> {
+        let units = format!("{ROOT}/units");
+        Self::boot_with(&[
+            (BINARY, "/usr/bin/skd"),
+            (&probe(), "/usr/bin/probe"),
+            (&units, "/units"),
+        ])
+    }
+
+    /// The machine with these files, each and where it is seen, in place of skd, probe and the units.
+    pub(crate) fn boot_with(files: &[(&str, &str)]) -> Option<Self> {
         if !need::systemd() {
             return None;
         }
         let folder = Folder::new();
+        let own = folder.path("");
         let mut command = Command::new(SCRIPT);
-        for (file, seen) in [
-            (BINARY, "/usr/bin/skd"),
-            (&probe(), "/usr/bin/probe"),
-            (&folder.path(""), &folder.path("")),
-            (&format!("{ROOT}/units"), "/units"),
-        ] {
+        for (file, seen) in files.iter().copied().chain([(own.as_str(), own.as_str())]) {
             command.args(["-b", &format!("{file}:{seen}")]);
         }
         command.args(["sh", "-c", "echo $SYSTEMD; exec cat"]);
