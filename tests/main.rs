@@ -19,6 +19,7 @@ mod environ;
 mod faults;
 mod inetd;
 mod inherited;
+mod installing;
 mod json;
 mod kit;
 mod layers;
