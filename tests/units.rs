@@ -190,8 +190,11 @@ fn the_file_of_the_manual_means_what_it_says() {
     machine.install();
     let manual = include_str!("../man/skd.8");
     let (_, text) = manual.split_once("\n# Greet, and ").unwrap();
-    let (text, _) = text.split_once(".fi\n").unwrap();
-    let text = text.replace("\\-", "-").replace("\\e", "\\");
+    let (text, _) = text.split_once(".EE\n").unwrap();
+    let text = text
+        .replace("\\-", "-")
+        .replace("\\e", "\\")
+        .replace("\\(aq", "'");
     machine.write("/etc/skd/greet", &format!("# Greet, and {text}"));
     machine.run("systemctl start skd@greet.service");
     let heard = machine.network(|| Client::tcp(7).hears_rest());

@@ -288,7 +288,7 @@ pub(super) const SECTIONS: &[(&str, &[Spec])] = &[
                 NONE,
                 "rules",
                 One("FILE", File),
-                "let in whom tcprules(1) allow",
+                "let in whom these rules allow, skd-rules(5)",
             ),
             spec(
                 NONE,
