@@ -2,6 +2,7 @@
 
 mod admission;
 mod examples;
+mod exclusions;
 mod limits;
 mod listeners;
 mod machine;
