@@ -498,6 +498,24 @@ fn the_example_of_the_manual_runs() {
     skd.stop();
 }
 
+/// The other one, without the way to that machine.
+#[test]
+fn the_example_on_a_unix_socket_runs() {
+    let (_, example) = PAGE.rsplit_once(".EX\n").unwrap();
+    let example = example.split_once("\n.EE").unwrap().0.replace("\\-", "-");
+    let place = example.strip_prefix("ssh -t server skd-top ").unwrap();
+    let folder = Folder::new();
+    std::fs::create_dir_all(folder.path("run/skd")).unwrap();
+    let place = folder.path(place.strip_prefix('/').unwrap());
+    let mut skd = Skd::new(&format!("-v --metrics {place} -t 127.0.0.1:0 cat")).start();
+    let port = skd.port();
+    let done = Command::new(TOP).arg(place).output().unwrap();
+    let shown = String::from_utf8(done.stdout).unwrap();
+    let name = format!("\ntcp:127.0.0.1:{port} ");
+    assert!(done.status.success() && shown.contains(&name), "{shown}");
+    skd.stop();
+}
+
 /// What skd-top draws with is in skd-top alone.
 #[test]
 fn skd_itself_holds_nothing_of_it() {
