@@ -105,8 +105,8 @@ admit/proxy/tls.rs VALUE_BYTES | 255 | One that has more than 255 bytes
 serve/pending.rs MOST | 1024 | At most 1024 connections wait for the rest of a PROXY header
 serve/farewell.rs MOST | 64 | At most 64 are seen off so at once
 serve/farewell.rs PATIENCE | s 5 | has not closed the connection after 5 s
-launch/lookup.rs NAME_BYTES | 255 | at most 255 bytes; others count as none.
-launch/lookup.rs NAME_BYTES | 255 | 255 bytes of the user are taken
+launch/told.rs NAME_BYTES | 255 | at most 255 bytes; others count as none.
+launch/told.rs NAME_BYTES | 255 | 255 bytes of the user are taken
 launch/lookup.rs ANSWER_BYTES | 1000 | 1000 bytes are read
 admit/proxy/v1.rs LINE_BYTES | 107 | a line at most 107 of them.
 launch/plan.rs DEFAULT_PATH | bin usr bin | Default: /bin:/usr/bin.
