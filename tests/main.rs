@@ -36,6 +36,7 @@ mod names;
 mod notify;
 mod options;
 mod passing;
+mod peers;
 mod pidfile;
 mod privileges;
 mod proxy;

@@ -208,6 +208,11 @@ pub(crate) fn is_refused(port: u16) {
 
 /// Connects from an address of this machine.
 pub(crate) fn tcp_from(from: IpAddr, to: SocketAddr) -> TcpStream {
+    try_tcp_from(from, to).unwrap()
+}
+
+/// The same where nobody may be listening.
+pub(crate) fn try_tcp_from(from: IpAddr, to: SocketAddr) -> nix::Result<TcpStream> {
     let family = if from.is_ipv4() {
         AddressFamily::Inet
     } else {
@@ -216,8 +221,8 @@ pub(crate) fn tcp_from(from: IpAddr, to: SocketAddr) -> TcpStream {
     let socket = raw_socket(family, SockType::Stream);
     let from = SockaddrStorage::from(SocketAddr::new(from, 0));
     socket::bind(socket.as_raw_fd(), &from).unwrap();
-    socket::connect(socket.as_raw_fd(), &SockaddrStorage::from(to)).unwrap();
-    TcpStream::from(socket)
+    socket::connect(socket.as_raw_fd(), &SockaddrStorage::from(to))?;
+    Ok(TcpStream::from(socket))
 }
 
 /// Connects to a port of 127.0.0.1 from 127.0.0.N, which is another source for each N.

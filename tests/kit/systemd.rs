@@ -16,7 +16,7 @@ pub(crate) const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/real
 pub(crate) struct Systemd {
     script: Child,
     /// The pid that its PID 1 has for us.
-    pid: String,
+    pub(crate) pid: String,
     /// Seen inside and outside by the same path.
     pub(crate) folder: Folder,
 }
