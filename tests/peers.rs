@@ -1,5 +1,6 @@
 //! The launchers that the README speaks of, beside skd: real ones, each in a network of its own.
 
+mod coming;
 mod table;
 mod trials;
 
