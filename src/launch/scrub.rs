@@ -9,6 +9,8 @@ const MANAGER: [&str; 1] = ["WATCHDOG_"];
 /// Names that speak of a connection, by prefix: `(TCP|…)(LOCAL|REMOTE)*`.
 const FAMILIES: [&str; 6] = ["TCP6", "TCP", "UDP", "UNIX", "IPC", "VSOCK"];
 const CONNECTION: [&str; 2] = ["PROXYREMOTE", "SSL_"];
+/// Begins as one of these, and says where OpenSSL finds the certificates that it trusts.
+const TRUST: [&str; 2] = ["SSL_CERT_FILE", "SSL_CERT_DIR"];
 const CONNECTION_WHOLE: [&str; 9] = [
     "PROTO",
     "TCPCONCURRENCY",
@@ -45,10 +47,9 @@ pub(crate) fn scrubbed(
 ) -> Vec<(OsString, OsString)> {
     let kept = |name: &[u8]| {
         let begins = |prefix: &&str| name.starts_with(prefix.as_bytes());
-        let speaks_of_connection = CONNECTION.iter().any(begins)
-            || CONNECTION_WHOLE
-                .iter()
-                .any(|whole| name == whole.as_bytes())
+        let is = |whole: &&str| name == whole.as_bytes();
+        let speaks_of_connection = (CONNECTION.iter().any(begins) && !TRUST.iter().any(is))
+            || CONNECTION_WHOLE.iter().any(is)
             || FAMILIES.iter().any(|family| {
                 let rest = name.strip_prefix(family.as_bytes());
                 rest.is_some_and(|rest| {
@@ -77,11 +78,11 @@ mod tests {
         TCPCONNNUM TCPCONCURRENCY TCP6LOCALIP TCP6REMOTEIP TCP6REMOTEHOST TCP6CONNNUM TCP6INTERFACE UDPLOCALIP \
         UDPREMOTEIP UDPREMOTEADDR UDPCONNNUM UNIXLOCALPATH UNIXLOCALUID UNIXREMOTEEUID UNIXCONNNUM IPCLOCALPATH \
         IPCREMOTEEUID IPCCONNNUM VSOCKLOCALCID VSOCKREMOTECID VSOCKCONNNUM PEERPID PEERUID PEERGID REMOTE_ADDR REMOTE_PORT \
-        REMOTE_HOST PROXYREMOTEIP PROXYREMOTEPORT SSL_PROTOCOL SSL_";
+        REMOTE_HOST PROXYREMOTEIP PROXYREMOTEPORT SSL_PROTOCOL SSL_ SSL_CERT SSL_CERT_FILES";
     const ADOPTED: &str = "LISTEN_PID LISTEN_FDS LISTEN_FDNAMES LISTEN_PIDFDID LISTEN_FDS_FIRST_FD S6_FD# S6_FD_0 S6_FDID_0 SKD_STATE FDSTORE";
     const MANAGED: &str = "NOTIFY_SOCKET WATCHDOG_USEC WATCHDOG_PID";
     const KEPT: &str = "PATH PROTOCOL MYPROTO TCPCONNMAX TCP TCP6 XTCPREMOTEIP PEER REMOTE_USER PROXY INVOCATION_ID \
-        TCP_REMOTE UNIX_LOCAL JOURNAL_STREAM_X";
+        TCP_REMOTE UNIX_LOCAL JOURNAL_STREAM_X SSL_CERT_FILE SSL_CERT_DIR";
 
     fn kept(names: &str, scrub: Scrub, journal: bool) -> String {
         let all: Vec<_> = names
