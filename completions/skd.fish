@@ -136,7 +136,7 @@ complete -c skd -n '_skd_may --idle-exit' -l idle-exit -x -d 'exit 0 after SECS 
 complete -c skd -n '_skd_may --drain' -l drain -x -d 'wait so long for children when told to stop'
 complete -c skd -n '_skd_may ' -l allow -x -d 'let in only these peers'
 complete -c skd -n '_skd_may ' -l deny -x -d 'let in none of these peers'
-complete -c skd -n '_skd_may --rules' -l rules -rF -d 'let in whom tcprules(1) allow'
+complete -c skd -n '_skd_may --rules' -l rules -rF -d 'let in whom these rules allow, skd-rules(5)'
 complete -c skd -n '_skd_may --proxy-from' -l proxy-from -x -d 'peers that begin with a PROXY header'
 complete -c skd -n '_skd_may --proxy-timeout' -l proxy-timeout -x -d 'for the whole header [3]'
 complete -c skd -n '_skd_may --resolve' -l resolve -d 'look up the names of peer and local address'
