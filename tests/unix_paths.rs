@@ -4,7 +4,7 @@ use crate::kit::net::{
     Client, fill_backlog, is_dead, seqpacket, seqpacket_listener, unix_datagram,
 };
 use crate::kit::skd::Skd;
-use crate::kit::{Folder, fails, need, probe};
+use crate::kit::{Folder, fails, need, probe, seccomp};
 use nix::libc;
 use nix::sys::signal::Signal;
 use nix::sys::socket::{self, Backlog};
@@ -300,37 +300,6 @@ fn mode_is_exact_whatever_the_umask_and_else_the_umask_decides() {
     }
 }
 
-/// Lets no call of this number through, in this thread and whatever it starts, as seccomp(2) does in containers.
-fn without_call(number: u32, errno: i32) {
-    let step = |code: u32, jf, k| libc::sock_filter {
-        code: u16::try_from(code).unwrap(),
-        jt: 0,
-        jf,
-        k,
-    };
-    let verdict = libc::SECCOMP_RET_ERRNO | errno.cast_unsigned();
-    let mut steps = [
-        step(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, 0, 0),
-        step(libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K, 1, number),
-        step(libc::BPF_RET | libc::BPF_K, 0, verdict),
-        step(libc::BPF_RET | libc::BPF_K, 0, libc::SECCOMP_RET_ALLOW),
-    ];
-    let program = libc::sock_fprog {
-        len: 4,
-        filter: steps.as_mut_ptr(),
-    };
-    // SAFETY: the program and its steps outlive the call.
-    let done = unsafe {
-        libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
-        libc::prctl(
-            libc::PR_SET_SECCOMP,
-            libc::SECCOMP_MODE_FILTER,
-            &raw const program,
-        )
-    };
-    assert_eq!(done, 0, "{}", std::io::Error::last_os_error());
-}
-
 #[test]
 fn mode_is_set_where_the_newest_call_for_it_is_missing_or_forbidden() {
     const FCHMODAT2: u32 = 452;
@@ -338,8 +307,9 @@ fn mode_is_set_where_the_newest_call_for_it_is_missing_or_forbidden() {
     let path = folder.path("socket");
     for errno in [libc::ENOSYS, libc::EPERM] {
         let start = || {
-            without_call(FCHMODAT2, errno);
-            Skd::new(&format!("-v --mode 612 -l {path} true")).start()
+            seccomp::forbid(FCHMODAT2, errno);
+            let uid = nix::unistd::getuid();
+            Skd::new(&format!("-v --owner {uid} --mode 612 -l {path} true")).start()
         };
         let skd = std::thread::scope(|scope| scope.spawn(start).join().unwrap());
         let mode = fs::symlink_metadata(&path).unwrap().permissions().mode();

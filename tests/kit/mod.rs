@@ -5,6 +5,7 @@ pub(crate) mod haproxy;
 pub(crate) mod need;
 pub(crate) mod net;
 pub(crate) mod s6;
+pub(crate) mod seccomp;
 pub(crate) mod skd;
 pub(crate) mod sockets;
 pub(crate) mod strace;
