@@ -138,7 +138,11 @@ pub(crate) fn told(report: &str) -> String {
     const ABOUT: &str = "PROTO TCP UDP UNIX IPC PEER REMOTE PROXY SSL_ \
                          LISTEN S6_ FDSTORE NOTIFY WATCHDOG JOURNAL_STREAM";
     let mut variables = facts(report, "env");
-    variables.retain(|text| ABOUT.split(' ').any(|name| text.starts_with(name)));
+    // What a machine says of the certificates that it trusts is no such variable.
+    variables.retain(|text| {
+        let is_about = ABOUT.split(' ').any(|name| text.starts_with(name));
+        is_about && !text.starts_with("SSL_CERT_")
+    });
     variables.join(" ")
 }
 
