@@ -17,13 +17,15 @@ use std::collections::BTreeSet;
 
 const SERVICE: &str = "skd@it.service";
 
-/// A machine without skd, with the package as /skd.deb. Documentation is installed too, whatever the machine leaves out.
+/// A machine without skd, with the package as /skd.deb, and the source's completions. Documentation is installed too,
+/// whatever the machine leaves out.
 fn machine() -> Option<Systemd> {
     let package = std::env::var("SKD_PACKAGE").unwrap_or_default();
     if !need::file("a package; tests/package builds it", &package) {
         return None;
     }
-    let machine = Systemd::boot_with(&[(&package, "/skd.deb")])?;
+    let completions = concat!(env!("CARGO_MANIFEST_DIR"), "/completions");
+    let machine = Systemd::boot_with(&[(&package, "/skd.deb"), (completions, "/completions")])?;
     machine.run(
         "dpkg --purge skd && rm -rf /usr/sbin/policy-rc.d /etc/skd /var/lib/man-db/auto-update
         echo 'path-include /usr/share/*' >/etc/dpkg/dpkg.cfg.d/zz-all",
@@ -78,6 +80,11 @@ fn it_installs_everything_and_starts_nothing() {
         let (_, section) = name.rsplit_once('.').unwrap();
         let shown = machine.run(&format!("zcat /usr/share/man/man{section}/{name}.gz"));
         assert_eq!(shown, std::fs::read_to_string(&file).unwrap(), "{name}");
+    }
+    for name in ["skd.bash", "_skd", "skd.fish"] {
+        let line = readme(&format!("install -D -m 644 completions/{name} "));
+        let place = line.rsplit(' ').next().unwrap();
+        machine.run(&format!("cmp /completions/{name} {place}"));
     }
     for words in ["mkdir -p /etc/skd && ", "systemctl enable --now "] {
         machine.run(&readme(words));
