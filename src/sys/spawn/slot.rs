@@ -172,6 +172,10 @@ impl Slot {
         match check(pid) {
             Ok(pid) => {
                 self.pid = pid;
+                if kernel::WAITING != 0 {
+                    // The child has left our memory. valgrind makes a fork of this clone, whose kernel clears a copy.
+                    self.shared().in_use.store(0, Ordering::Release);
+                }
                 Ok(pid)
             }
             Err(errno) => {
