@@ -270,24 +270,31 @@ fn a_stranger_that_had_ended_before_skd_began_is_reaped() {
     if !need::program("execlineb") {
         return;
     }
-    let folder = Folder::new();
-    let (pipe, gate) = (fifo(&folder, "pipe"), fifo(&folder, "gate"));
-    // A shell might reap it; redirfd(1) just waits at the gate and then becomes skd.
-    let line = format!("exec execlineb -S0 -c 'redirfd -r 0 {gate} $@' \"$@\"");
-    let through_the_gate = folder.script("gated", &line);
-    let wrapper = behind(&folder, &format!("cat {pipe} &"));
-    let skd = Skd::new("-v -t 127.0.0.1:0 cat");
-    let mut skd = skd.under(&format!("{wrapper} {through_the_gate}")).spawn();
-    eventually("redirfd", || (skd.field("Name") == "redirfd").then_some(()));
-    let stranger = skd.children()[0];
-    open_for_writing(&pipe);
-    eventually("a zombie", || {
-        field(stranger, "State")?.starts_with('Z').then_some(())
-    });
-    open_for_writing(&gate);
-    skd.waits_for("listen ");
-    skd.is_alone();
-    skd.stop();
+    for (words, begun) in [
+        ("-v -t 127.0.0.1:0 cat", "listen "),
+        ("-vS sleep 600", "start "),
+    ] {
+        let folder = Folder::new();
+        let (pipe, gate) = (fifo(&folder, "pipe"), fifo(&folder, "gate"));
+        // A shell might reap it; redirfd(1) just waits at the gate and then becomes skd.
+        let line = format!("exec execlineb -S0 -c 'redirfd -r 0 {gate} $@' \"$@\"");
+        let through_the_gate = folder.script("gated", &line);
+        let wrapper = behind(&folder, &format!("cat {pipe} &"));
+        let skd = Skd::new(words).under(&format!("{wrapper} {through_the_gate}"));
+        let mut skd = skd.spawn();
+        eventually("redirfd", || (skd.field("Name") == "redirfd").then_some(()));
+        let stranger = skd.children()[0];
+        open_for_writing(&pipe);
+        eventually("a zombie", || {
+            field(stranger, "State")?.starts_with('Z').then_some(())
+        });
+        open_for_writing(&gate);
+        skd.waits_for(begun);
+        eventually("no zombie", || {
+            field(stranger, "State").is_none().then_some(())
+        });
+        skd.stop();
+    }
 }
 
 fn fifo(folder: &Folder, name: &str) -> String {

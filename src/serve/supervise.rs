@@ -163,7 +163,11 @@ impl Supervisor {
 
     /// Supervises until it is asked to end and the program has ended.
     pub(crate) fn run(mut self) {
-        while !self.turn() {}
+        // Who had ended before skd listened for SIGCHLD has told nobody.
+        let mut is_over = self.reap();
+        while !is_over {
+            is_over = self.turn();
+        }
         self.notices.finish(&mut Listenings::default());
         if let Some(pidfile) = self.pidfile.take() {
             let deed = format!("unable to remove the pid file {}", pidfile.shown());

@@ -11,8 +11,8 @@ pub(crate) fn port_of_service(name: &str, protocol: &CStr) -> Option<u16> {
     let name = CString::new(name).ok()?;
     // SAFETY: both strings end in NUL and outlive the call.
     let entry = unsafe { libc::getservbyname(name.as_ptr(), protocol.as_ptr()) };
-    // SAFETY: the answer is null or points to libc's static entry, which only another such call changes; skd has one
-    // thread while it starts.
+    // SAFETY: the answer is null or points to libc's static entry, which only another such call changes; just the one
+    // thread that starts and serves makes it. getaddrinfo(3), which others may be in, has entries of its own.
     let port = unsafe { entry.as_ref() }?.s_port;
     u16::try_from(port).ok().map(u16::from_be)
 }

@@ -5,7 +5,7 @@ use crate::sys::kernel::{self, Action, LAST_SIGNAL};
 use crate::sys::limits;
 use crate::sys::spawn::slot::{PID_DIGITS, Shared};
 use std::ffi::{c_int, c_long, c_void};
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{Ordering, fence};
 
 /// What a child exits with that could not become PROG, as a shell does.
 const NOT_EXECUTED: usize = 127;
@@ -45,6 +45,8 @@ pub(super) extern "C" fn become_prog(argument: *mut c_void) -> c_int {
         reason = "the kernel returns -4095 to -1 here"
     )]
     shared.failed.store(-failed as i32, Ordering::Relaxed);
+    // The kernel clears the word of the slot when this process is gone: whoever sees that is to see the errno too.
+    fence(Ordering::Release);
     loop {
         // SAFETY: the call takes no pointer and does not return.
         unsafe { kernel::syscall(libc::SYS_exit_group, [NOT_EXECUTED, 0, 0, 0]) };
