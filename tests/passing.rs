@@ -160,7 +160,7 @@ fn what_takes_long_to_close_has_a_bound() {
     ] {
         let mut skd = Skd::new(&format!("-1 -v -t 127.0.0.1:0 {options} cat")).start();
         let port = skd.port();
-        let strace = Strace::on(&skd, "-qqe inject=sendmsg:error=EAGAIN -o /dev/null");
+        let strace = Strace::on(&skd, "-e inject=sendmsg:error=EAGAIN -o /dev/null");
         let mut kept = Vec::new();
         let mut full = 0;
         // A turn of the loop, of which there is one between two answers, takes some out of a backlog that is served.

@@ -22,10 +22,7 @@ const IDLE_TICKS: u64 = 30;
 /// No child that starts gets beyond the beginning of this system call, until the tracer is dropped.
 fn hold(skd: &Running, call: &str) -> Strace {
     let inject = format!("-e inject={call}:delay_enter=1000000000");
-    Strace::on(
-        skd,
-        &format!("-f -qq -o /dev/null -e trace={call} {inject}"),
-    )
+    Strace::on(skd, &format!("-f -o /dev/null -e trace={call} {inject}"))
 }
 
 /// skd with echo clients, all of which have a child that is held in execve(2).

@@ -68,7 +68,7 @@ fn a_datagram_behind_one_that_is_being_discarded_is_served() {
     let skd = Skd::new(&format!("-vdl {path}")).word(probe());
     let skd = skd.word("picky-datagram").start();
     // The first look of each thread is late.
-    let late = "-f -qq -o /dev/null -e trace=recvmsg -e inject=recvmsg:delay_enter=1000000:when=1";
+    let late = "-f -o /dev/null -e trace=recvmsg -e inject=recvmsg:delay_enter=1000000:when=1";
     let strace = Strace::on(&skd, late);
     let client = unix_datagram(&folder.path("client"));
     client.send_to(b"bad", &path).unwrap();

@@ -1,6 +1,7 @@
 //! Starts the real skd, talks to it over real sockets, and reads what it says.
 
 pub(crate) mod daemon;
+pub(crate) mod group;
 pub(crate) mod haproxy;
 pub(crate) mod need;
 pub(crate) mod net;

@@ -60,6 +60,12 @@ pub(crate) fn mounts() -> bool {
     )
 }
 
+/// Whether control groups can be made that limit this.
+pub(crate) fn group(controller: &str) -> bool {
+    let what = format!("control groups of {controller}");
+    have(&what, crate::kit::group::is_there(controller))
+}
+
 /// Whether the kernel has vsock.
 pub(crate) fn vsock() -> bool {
     use nix::sys::socket::{AddressFamily, SockFlag, SockType, socket};

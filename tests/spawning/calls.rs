@@ -15,7 +15,7 @@ fn a_child_makes_the_calls_that_are_listed_and_no_others() {
         .under("prlimit --nofile=64:128")
         .start();
     let port = skd.port();
-    let tracer = Strace::on(&skd, &format!("-ff -qq -o {}", folder.path("trace")));
+    let tracer = Strace::on(&skd, &format!("-ff -o {}", folder.path("trace")));
     Client::tcp(port).says("hello").hears("hello");
     let accept = skd.waits_for(" accept ");
     let (_, rest) = accept.split_once(" pid ").unwrap();

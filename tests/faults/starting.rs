@@ -1,0 +1,89 @@
+//! Calls that fail while skd starts: one line says what could not be done, with 111 or 100, and nothing is left behind.
+
+use crate::kit::skd::{Outcome, Skd};
+use crate::kit::strace::{Fault, starting};
+use crate::kit::{Folder, need};
+
+const TCP: &str = "-t 127.0.0.1:0 cat";
+const UNIX: &str = "-l DIR/socket --mode 0600 --owner 0:0 cat";
+const PIDFILE: &str = "-P DIR/pid -t 127.0.0.1:0 cat";
+
+const BIND_TCP: &str = "bind tcp:127.0.0.1:0";
+const BIND_UNIX: &str = "bind unix:DIR/socket";
+const WRITE_PIDFILE: &str = "write the pid file \"DIR/pid\"";
+
+/// The command line, in which DIR is a folder of its own, what fails, and what cannot be done then.
+const CASES: &[(&str, &[&str], &str)] = &[
+    (
+        TCP,
+        &[
+            "socket:error=EMFILE:when=1",
+            "socket:error=ENFILE:when=1",
+            "socket:error=ENOBUFS:when=1",
+            "socket:error=ENOMEM:when=1",
+            "bind:error=EACCES:when=1",
+            "bind:error=EADDRNOTAVAIL:when=1",
+            "listen:error=EOPNOTSUPP:when=1",
+            "getsockname:error=ENOBUFS:when=1",
+            "setsockopt:error=ENOMEM:when=1",
+        ],
+        BIND_TCP,
+    ),
+    (
+        UNIX,
+        &[
+            "bind:error=ENOSPC:when=1",
+            "bind:error=EROFS:when=1",
+            "listen:error=EOPNOTSUPP:when=1",
+            "fchownat:error=EPERM:when=1",
+        ],
+        BIND_UNIX,
+    ),
+    (
+        PIDFILE,
+        &[
+            "renameat2:error=EROFS:when=1",
+            "renameat2:error=ENOSPC:when=1",
+            "renameat2:error=EACCES:when=1",
+            "fchmod:error=EPERM:when=1",
+            "fchmod:error=EIO:when=2",
+            "flock:error=ENOLCK:when=1",
+        ],
+        WRITE_PIDFILE,
+    ),
+];
+
+#[test]
+fn a_call_that_fails_before_skd_is_ready_is_told_in_one_line_and_leaves_nothing() {
+    if !need::root() || !need::program("strace") {
+        return;
+    }
+    for (words, faults, deed) in CASES {
+        for fault in *faults {
+            let (outcome, left, folder) = run(words, fault);
+            let deed = deed.replace("DIR", &folder);
+            let shown = format!("{fault}: {outcome:#?}");
+            assert_eq!(
+                (outcome.code, outcome.stdout.as_str()),
+                (111, ""),
+                "{shown}"
+            );
+            let begin = format!("skd: fatal: unable to {deed}");
+            assert!(outcome.stderr.starts_with(&begin), "{shown}");
+            assert_eq!(outcome.stderr.lines().count(), 1, "{shown}");
+            assert_eq!(left, [""; 0], "{shown}");
+        }
+    }
+}
+
+/// What comes of it, what is left in the folder, and its path.
+fn run(words: &str, fault: &str) -> (Outcome, Vec<String>, String) {
+    let (folder, traces) = (Folder::new(), Folder::new());
+    let path = folder.path("");
+    let path = path.trim_end_matches('/').to_owned();
+    let skd = Skd::new(&words.replace("DIR", &path));
+    let outcome = starting(&traces, skd, Fault(fault), Skd::outcome);
+    let left = std::fs::read_dir(&path).unwrap();
+    let left = left.map(|it| it.unwrap().file_name().into_string().unwrap());
+    (outcome, left.collect(), path)
+}
