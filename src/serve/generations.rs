@@ -3,7 +3,6 @@
 //! SIGCHLD does not say reliably whose it is. Children just started are asked one by one: most end soon, and cost nothing
 //! ever after. Those that live longer go to the reaper, which waits for each.
 
-use crate::sys::errno::Errno;
 use crate::sys::poll::{Poll, Watch};
 use crate::sys::process::{self, Status};
 use crate::sys::reaper::{Reaper, Word};
@@ -85,7 +84,7 @@ impl Generations {
         }
         if self.reaper.is_none() {
             // Without a reaper all are asked, which is slower and as right.
-            self.reaper = start(poll, self.token).ok();
+            self.reaper = Reaper::start(|bell| poll.add(bell, self.token, Watch::Alone)).ok();
         }
         let Some(reaper) = &self.reaper else { return };
         let mut place = 0;
@@ -127,10 +126,4 @@ impl Generations {
             ended.push((pid, status));
         }
     }
-}
-
-fn start(poll: &Poll, token: u64) -> Result<Reaper, Errno> {
-    let reaper = Reaper::start()?;
-    poll.add(&reaper, token, Watch::Alone)?;
-    Ok(reaper)
 }

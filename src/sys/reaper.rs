@@ -62,27 +62,24 @@ pub(crate) enum Word {
 pub(crate) struct Reaper {
     /// Pids to wait for.
     inbox: Arc<Mailbox<i32>>,
+    /// Its bell is readable when a child has ended.
     outbox: Arc<Mailbox<(i32, Word)>>,
 }
 
-impl AsFd for Reaper {
-    /// Readable when a child has ended.
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.outbox.bell.as_fd()
-    }
-}
-
 impl Reaper {
-    /// Starts the thread.
+    /// Starts the thread, when `wait_for` has seen to it that what it says is heard: no thread can be taken back.
     ///
     /// # Errors
-    /// No thread or no descriptor could be had.
-    pub(crate) fn start() -> Result<Self, Errno> {
+    /// No thread or no descriptor could be had, or the error of `wait_for`.
+    pub(crate) fn start(
+        wait_for: impl FnOnce(BorrowedFd<'_>) -> Result<(), Errno>,
+    ) -> Result<Self, Errno> {
         let (inbox, outbox) = (Arc::new(Mailbox::new()?), Arc::new(Mailbox::new()?));
         let reaper = Self {
             inbox: Arc::clone(&inbox),
             outbox: Arc::clone(&outbox),
         };
+        wait_for(reaper.outbox.bell.as_fd())?;
         let builder = std::thread::Builder::new()
             .name("skd-reaper".into())
             .stack_size(64 * 1024);

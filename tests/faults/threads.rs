@@ -42,6 +42,7 @@ fn a_reaper_that_cannot_be_had_is_done_without_and_leaves_nothing() {
     for fault in [
         "eventfd2:error=EMFILE:when=1..4",
         "eventfd2:error=ENOMEM:when=2..5",
+        "epoll_ctl:error=ENOSPC:when=1..4",
         "clone3:error=EAGAIN:when=1..4",
     ] {
         let mut skd = Skd::new("-1 -v -t 127.0.0.1:0 cat").start();
