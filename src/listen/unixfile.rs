@@ -206,9 +206,14 @@ fn bind_with_mode(socket: &OwnedFd, address: &SockAddr, access: Access) -> Resul
     bound
 }
 
-/// The file that has just been made, with its owner and mode; it is removed if they cannot be set.
+/// The file that has just been made, with its owner and mode; it is removed if it cannot be held or they cannot be set.
 fn made(entry: Entry, access: Access) -> Result<SocketFile, Refusal> {
-    let Found::Socket(held) = entry.look()? else {
+    let found = entry.look();
+    if found.is_err() {
+        // A moment ago it was bound, where nothing was.
+        let _ = entry.remove_file();
+    }
+    let Found::Socket(held) = found? else {
         return Err(Errno::ADDRESS_IN_USE.into());
     };
     let file = SocketFile {

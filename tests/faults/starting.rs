@@ -87,3 +87,23 @@ fn run(words: &str, fault: &str) -> (Outcome, Vec<String>, String) {
     let left = left.map(|it| it.unwrap().file_name().into_string().unwrap());
     (outcome, left.collect(), path)
 }
+
+/// The socket file is there by then.
+#[test]
+fn a_socket_file_that_cannot_be_held_is_not_left_behind() {
+    if !need::program("strace") {
+        return;
+    }
+    for errno in ["EMFILE", "ENFILE", "ENOMEM"] {
+        let (folder, traces) = (Folder::new(), Folder::new());
+        let path = folder.path("socket");
+        let skd = Skd::new(&format!("-l {path} cat"));
+        // The first looks what is there.
+        let fault = format!("openat:error={errno}:when=2 -P socket");
+        let outcome = starting(&traces, skd, Fault(&fault), Skd::outcome);
+        assert_eq!(outcome.code, 111);
+        let begin = format!("skd: fatal: unable to bind unix:{path}: ");
+        assert!(outcome.stderr.starts_with(&begin), "{outcome:#?}");
+        assert_eq!(std::fs::read_dir(folder.path("")).unwrap().count(), 0);
+    }
+}
