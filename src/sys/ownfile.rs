@@ -5,7 +5,7 @@ use crate::sys::fd::{self, Identity};
 use crate::sys::path::Entry;
 use nix::fcntl::{AtFlags, OFlag, RenameFlags, openat, renameat2};
 use nix::sys::stat::{Mode, SFlag, fchmod, fstat, fstatat};
-use nix::unistd::{UnlinkatFlags, unlinkat};
+use nix::unistd::{UnlinkatFlags, linkat, unlinkat};
 use std::ffi::{OsStr, OsString};
 use std::fs::{File, TryLockError};
 use std::io::Write;
@@ -104,21 +104,10 @@ impl Entry {
             let locked = Self::lock(readable.into())?;
             fchmod(&file, Mode::from_bits_truncate(0o644))?;
             let is_free = before.is_none_or(|before| self.is_here(before.identity()));
-            let flags = if before.is_some() {
-                RenameFlags::empty()
-            } else {
-                RenameFlags::RENAME_NOREPLACE
-            };
             if !is_free {
                 return Ok(None);
             }
-            match renameat2(
-                &self.folder,
-                aside,
-                &self.folder,
-                self.name.as_os_str(),
-                flags,
-            ) {
+            match self.put(aside, before.is_some()) {
                 Ok(()) => Ok(Some(locked)),
                 Err(nix::errno::Errno::EEXIST) => Ok(None),
                 Err(errno) => Err(errno.into()),
@@ -130,6 +119,23 @@ impl Entry {
             let _ = unlinkat(&self.folder, aside, UnlinkatFlags::NoRemoveDir);
         }
         placed
+    }
+
+    /// renameat2(2) of another file of the folder to here, where nothing is unless it `replaces`.
+    fn put(&self, aside: &OsStr, replaces: bool) -> nix::Result<()> {
+        let (folder, name) = (&self.folder, self.name.as_os_str());
+        let flags = match replaces {
+            true => RenameFlags::empty(),
+            false => RenameFlags::RENAME_NOREPLACE,
+        };
+        match renameat2(folder, aside, folder, name, flags) {
+            // NFS and others have no such flag; link(2) does not replace anything either.
+            Err(nix::errno::Errno::EINVAL) if !replaces => {
+                linkat(folder, aside, folder, name, AtFlags::empty())?;
+                unlinkat(folder, aside, UnlinkatFlags::NoRemoveDir)
+            }
+            done => done,
+        }
     }
 
     /// unlinkat(2) of what lies here; that there is nothing is no trouble.

@@ -88,6 +88,24 @@ fn run(words: &str, fault: &str) -> (Outcome, Vec<String>, String) {
     (outcome, left.collect(), path)
 }
 
+/// NFS and others cannot rename without replacing.
+#[test]
+fn a_pid_file_is_put_in_place_on_any_file_system() {
+    if !need::program("strace") {
+        return;
+    }
+    let (folder, traces) = (Folder::new(), Folder::new());
+    let pidfile = folder.path("pid");
+    let skd = Skd::new(&format!("-v -P {pidfile} -t 127.0.0.1:0 cat"));
+    let fault = Fault("renameat2:error=EINVAL:when=1");
+    let skd = starting(&traces, skd, fault, Skd::start);
+    let names = || std::fs::read_dir(folder.path("")).unwrap().count();
+    let text = std::fs::read_to_string(&pidfile).unwrap();
+    assert_eq!((names(), text), (1, format!("{}\n", skd.pid())));
+    skd.stop();
+    assert_eq!(names(), 0);
+}
+
 /// The socket file is there by then.
 #[test]
 fn a_socket_file_that_cannot_be_held_is_not_left_behind() {
