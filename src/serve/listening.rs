@@ -218,10 +218,11 @@ impl Listening {
     /// Does not poll it any more.
     ///
     /// # Errors
-    /// epoll_ctl(2) failed.
+    /// epoll_ctl(2) failed, and it is polled as before.
     pub(crate) fn ignore(&mut self, poll: &Poll) -> Result<(), Errno> {
-        if std::mem::take(&mut self.is_polled) {
+        if self.is_polled {
             poll.remove(&self.listener)?;
+            self.is_polled = false;
         }
         Ok(())
     }

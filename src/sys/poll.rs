@@ -39,7 +39,8 @@ impl Poll {
         })
     }
 
-    /// Waits for `fd` to be readable; `token` will name it.
+    /// Waits for `fd` to be readable; `token` will name it. One that is waited for already is so as before: it may be
+    /// that it could not be removed.
     ///
     /// # Errors
     /// EPERM for a file that is always ready; ENOSPC, ENOMEM.
@@ -51,7 +52,10 @@ impl Poll {
             Watch::Shared => EpollFlags::EPOLLIN | EpollFlags::EPOLLEXCLUSIVE,
             Watch::News => EpollFlags::EPOLLIN | EpollFlags::EPOLLET,
         };
-        Ok(self.epoll.add(fd, EpollEvent::new(flags, token))?)
+        match self.epoll.add(fd, EpollEvent::new(flags, token)) {
+            Ok(()) | Err(nix::errno::Errno::EEXIST) => Ok(()),
+            Err(errno) => Err(errno.into()),
+        }
     }
 
     pub(crate) fn remove(&self, fd: impl AsFd) -> Result<(), Errno> {

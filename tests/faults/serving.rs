@@ -1,6 +1,7 @@
 //! Calls of the loop that fail while connections come: in skd's own thread; children and the logger are left alone.
 
-use super::{hears_at, is_served, library, warnings};
+use super::{hears_at, is_served, library, talk, warnings};
+use crate::kit::net::{Client, tcp_from_loopback};
 use crate::kit::skd::Skd;
 use crate::kit::strace::{Fault, Faults};
 use crate::kit::{Folder, eventually, need};
@@ -147,6 +148,39 @@ fn service_goes_on_whatever_a_call_says() {
                 fails(&folder, (call, words, *cost), errno, span);
             }
         }
+    }
+}
+
+/// It is taken out where the limit is reached, and put back when somebody has gone.
+#[test]
+fn a_listener_that_cannot_be_polled_or_left_alone_is_served_when_it_is_to_be() {
+    if !need::program("strace") {
+        return;
+    }
+    let folder = Folder::new();
+    for span in ["1", "2", "1..3"] {
+        let mut skd = Skd::new("-1 -v -c 1 -t 127.0.0.1:0 cat").start();
+        let port = skd.port();
+        let before = skd.descriptors();
+        let fault = format!("epoll_ctl:error=ENOMEM:when={span}");
+        let faults = Faults::of(&folder, skd.pid(), Fault(&fault));
+        let mut held = Client::tcp(port);
+        held.says("hello").hears("hello");
+        let waiting = tcp_from_loopback(1, port);
+        assert!(skd.status().starts_with("1/1 "));
+        drop(held);
+        assert_eq!(talk(waiting, "hello\n"), "hello\n", "{span}");
+        assert!(is_served(port), "{span}");
+        let injected = faults.end();
+        skd.is_alone();
+        assert_eq!(skd.descriptors(), before, "{span}");
+        assert_eq!(skd.status(), "0/1 accepted 3 denied 0 failed 0", "{span}");
+        let stderr = skd.stop().stderr;
+        let all = warnings(&stderr);
+        assert_eq!(all.len(), injected, "{stderr}");
+        let text =
+            format!("unable to look at tcp:127.0.0.1:{port}: Cannot allocate memory, resting");
+        assert!(all.iter().all(|warning| *warning == text), "{stderr}");
     }
 }
 

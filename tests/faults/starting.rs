@@ -1,8 +1,11 @@
 //! Calls that fail while skd starts: one line says what could not be done, with 111 or 100, and nothing is left behind.
 
+use super::warnings;
+use crate::kit::net::Client;
 use crate::kit::skd::{Outcome, Skd};
 use crate::kit::strace::{Fault, starting};
-use crate::kit::{Folder, need};
+use crate::kit::{Folder, need, own_etc};
+use std::net::SocketAddr;
 
 const TCP: &str = "-t 127.0.0.1:0 cat";
 const UNIX: &str = "-l DIR/socket --mode 0600 --owner 0:0 cat";
@@ -124,4 +127,30 @@ fn a_socket_file_that_cannot_be_held_is_not_left_behind() {
         assert!(outcome.stderr.starts_with(&begin), "{outcome:#?}");
         assert_eq!(std::fs::read_dir(folder.path("")).unwrap().count(), 0);
     }
+}
+
+/// One is polled from the start, and the other a moment later.
+#[test]
+fn a_second_listener_of_the_metrics_that_cannot_be_polled_is_so_later() {
+    if !need::root() || !need::mounts() || !need::program("strace") {
+        return;
+    }
+    let folder = Folder::new();
+    let hosts = [("hosts", "127.0.0.1 both\n127.0.0.2 both\n")];
+    let own_etc = own_etc(&folder, &hosts);
+    // Signals, the listener, and one of the metrics come first.
+    let fault = "epoll_ctl:error=ENOSPC:when=4";
+    let strace = format!("strace -D -qq -o /dev/null -e trace=epoll_ctl -e inject={fault}");
+    let skd = Skd::new("-1 -v --metrics both:0 -t 127.0.0.1:0 cat");
+    let mut skd = skd.under(&format!("{own_etc} {strace}")).start();
+    let _ = skd.port();
+    let port = skd.port();
+    skd.waits_for("warning: unable to wait for clients of the metrics: No space left");
+    for last in [1, 2] {
+        let mut client = Client::tcp_to(SocketAddr::from(([127, 0, 0, last], port)));
+        client.says("GET /metrics HTTP/1.1\r\n\r\n");
+        assert_eq!(client.hears_line(), "HTTP/1.1 200 OK\r");
+    }
+    let stderr = skd.stop().stderr;
+    assert_eq!(warnings(&stderr).len(), 1, "{stderr}");
 }
