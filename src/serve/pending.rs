@@ -3,6 +3,7 @@
 use crate::admit::proxy::{self, HEADER_BYTES, Header, Reading};
 use crate::admit::quota::Quota;
 use crate::listen::accept::Arrival;
+use crate::model::event::Trouble;
 use crate::model::state::Pending as Kept;
 use crate::serve::guest::Guest;
 use crate::serve::succession::Now;
@@ -144,13 +145,16 @@ impl Server {
         let pendings = &mut self.pendings;
         pendings.next = pendings.next.wrapping_add(1);
         let token = TOKENS + u64::from(pendings.next);
-        let Pending { place, arrival, .. } = &pending;
-        if let Err(errno) = self.poll.add(&arrival.conn, token, Watch::Alone) {
-            return self.deny(*place, &arrival.peer, || errno.to_string());
+        let place = pending.place;
+        if let Err(errno) = self.poll.add(&pending.arrival.conn, token, Watch::Alone) {
+            self.tallies.deny(place);
+            self.notices.changed();
+            let text = format!("unable to wait for a header: {errno}, closing the connection");
+            return self.warn(Trouble::Process, Some(place), text);
         }
         // So that no more come than may be let in.
         self.gate.take_token(Instant::now());
-        self.entrances.with_quota(*place, Quota::await_one);
+        self.entrances.with_quota(place, Quota::await_one);
         pendings.order.insert((pending.until, token));
         pendings.all.insert(token, pending);
     }

@@ -113,18 +113,18 @@ impl Scrapes {
         self.rests_until = Some(Instant::now() + REST);
     }
 
-    fn begin(&mut self, poll: &Poll, conn: Conn) {
+    /// Waits for a request; one that cannot be waited for is closed.
+    fn begin(&mut self, poll: &Poll, conn: Conn) -> Result<(), Errno> {
         self.next = self.next.wrapping_add(1) % ASKING;
         let token = ASKING + self.next;
-        // One that cannot be waited for is closed.
-        if poll.add(&conn, token, Watch::Alone).is_ok() {
-            self.asking.push(Asking {
-                token,
-                conn,
-                said: Vec::new(),
-                until: Instant::now() + PATIENCE,
-            });
-        }
+        poll.add(&conn, token, Watch::Alone)?;
+        self.asking.push(Asking {
+            token,
+            conn,
+            said: Vec::new(),
+            until: Instant::now() + PATIENCE,
+        });
+        Ok(())
     }
 
     /// What somebody has said now: the connection and what there is to answer, if that is known.
@@ -167,15 +167,15 @@ impl Server {
             if matches!(listener.place, Place::Unix(_)) && aside::is_burdened() {
                 return self.scrapes.rest();
             }
-            match accept::accept(listener) {
+            let begun = match accept::accept(listener) {
                 Taken::Arrival(arrival) => self.scrapes.begin(&self.poll, arrival.conn),
                 Taken::Gone(_) | Taken::Nothing => return,
-                Taken::Trouble(errno) => {
-                    self.scrapes.rest();
-                    let text =
-                        format!("unable to accept a client of the metrics: {errno}, resting");
-                    return self.warn(Trouble::Other, None, text);
-                }
+                Taken::Trouble(errno) => Err(errno),
+            };
+            if let Err(errno) = begun {
+                self.scrapes.rest();
+                let text = format!("unable to accept a client of the metrics: {errno}, resting");
+                return self.warn(Trouble::Other, None, text);
             }
         }
     }

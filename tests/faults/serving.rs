@@ -6,6 +6,7 @@ use crate::kit::skd::Skd;
 use crate::kit::strace::{Fault, Faults};
 use crate::kit::{Folder, eventually, need};
 use nix::sys::signal::Signal;
+use std::os::unix::net::UnixStream;
 use std::path::Path;
 
 /// So many clients come one after the other.
@@ -182,6 +183,64 @@ fn a_listener_that_cannot_be_polled_or_left_alone_is_served_when_it_is_to_be() {
             format!("unable to look at tcp:127.0.0.1:{port}: Cannot allocate memory, resting");
         assert!(all.iter().all(|warning| *warning == text), "{stderr}");
     }
+}
+
+/// Of those whose words skd itself waits for; each service is served again thereafter.
+#[test]
+fn a_client_that_cannot_be_waited_for_costs_itself_and_is_told_of() {
+    if !need::root() || !need::program("strace") {
+        return;
+    }
+    let folder = Folder::new();
+    let (conf, echo, metrics) = (
+        folder.path("conf"),
+        folder.path("echo"),
+        folder.path("metrics"),
+    );
+    std::fs::write(
+        &conf,
+        format!("{echo} stream unix nowait root internal echo\n"),
+    )
+    .unwrap();
+    let words = format!(
+        "-1 -v --proxy-from 127.0.0.1 --metrics {metrics} --inetd-conf {conf} -t 127.0.0.1:0 cat"
+    );
+    let mut skd = Skd::new(&words).start();
+    let port = skd.port();
+    let [header, header_part] = ["PROXY UNKNOWN\r\nhello\n", "PROXY UNKN"];
+    let behind_proxy = |text: &str| talk(tcp_from_loopback(1, port), text);
+    let ask = || {
+        let client = UnixStream::connect(&metrics).unwrap();
+        talk(client, "GET /metrics HTTP/1.1\r\n\r\n")
+    };
+    assert_eq!(behind_proxy(header), "hello\n");
+    skd.is_alone();
+    let before = skd.descriptors();
+    let lost: [(&str, &dyn Fn() -> String); 3] = [
+        ("unable to wait for a header: ", &|| {
+            behind_proxy(header_part)
+        }),
+        ("unable to wait for a client: ", &|| hears_at(&echo)),
+        ("unable to accept a client of the metrics: ", &ask),
+    ];
+    for errno in ["ENOMEM", "ENOSPC"] {
+        for (text, lose) in lost {
+            let fault = format!("epoll_ctl:error={errno}:when=1");
+            let faults = Faults::of(&folder, skd.pid(), Fault(&fault));
+            assert_eq!(lose(), "", "{text}");
+            faults.end();
+            skd.waits_for(&format!("skd: warning: {text}"));
+            assert_eq!(behind_proxy(header), "hello\n");
+            assert_eq!(hears_at(&echo), "hello\n");
+            assert!(ask().starts_with("HTTP/1.1 200 "));
+            skd.is_alone();
+            eventually("as many descriptors as before", || {
+                (skd.descriptors() == before).then_some(())
+            });
+        }
+    }
+    let stderr = skd.stop().stderr;
+    assert_eq!(warnings(&stderr).len(), 2 * lost.len(), "{stderr}");
 }
 
 /// As Linux has it: what close(2) says, the descriptor is gone.

@@ -177,7 +177,9 @@ impl Server {
             since,
             until,
         };
-        if internal.enter(&self.poll, visit).is_err() {
+        if let Err(errno) = internal.enter(&self.poll, visit) {
+            let text = format!("unable to wait for a client: {errno}, closing the connection");
+            self.warn(Trouble::Process, Some(place), text);
             self.end_visit(place, who, since);
         }
     }
