@@ -240,11 +240,11 @@ impl<'a> Transport<'a> {
             } else {
                 None
             };
-            poll::wait_readable(
-                pipe,
-                self.connection.as_ref().filter(|_| wait.is_some()),
-                wait,
-            )?;
+            let connection = self.connection.as_ref().filter(|_| wait.is_some());
+            if poll::wait_readable(pipe, connection, wait).is_err() {
+                // For want of memory, which there may be again; what is kept would be lost with this process.
+                std::thread::sleep(RETRY);
+            }
             let header = self.header();
             match fork::read(pipe, &mut buffer) {
                 Ok(0) => {

@@ -83,6 +83,7 @@ fn the_logger_loses_no_line_whatever_a_call_says() {
         "sendto:error=ENOMEM:when=1",
         "getsockopt:error=ENOMEM:when=1",
         "poll:error=EINTR:when=1",
+        "poll:error=ENOMEM:when=1",
         "read:error=EINTR:when=1",
         "read:error=EAGAIN:when=1",
     ] {
