@@ -4,8 +4,9 @@
 use crate::kit::net::{Client, raw_socket, set_nonblocking, tcp_from_loopback};
 use crate::kit::skd::{Running, Skd};
 use crate::kit::strace::Strace;
-use crate::kit::{Folder, eventually, need};
+use crate::kit::{DEADLINE, Folder, eventually, need};
 use nix::libc;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{
     AddressFamily, ControlMessage, MsgFlags, SockType, UnixAddr, connect, sendmsg, setsockopt,
     sockopt,
@@ -13,7 +14,7 @@ use nix::sys::socket::{
 use std::fs;
 use std::io::{IoSlice, Write};
 use std::net::{TcpListener, TcpStream};
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::PathBuf;
 
 /// Longer than any test waits, in seconds.
@@ -22,11 +23,18 @@ const LINGERS: libc::c_int = 600;
 /// More clients than may bring what takes long to close, and than a backlog holds.
 const MANY: usize = 400;
 
-/// A connection with so much unsent that closing it takes its time, and the other end, which keeps it so.
-fn lingering(listener: &TcpListener) -> (TcpStream, TcpStream) {
-    let mut conn = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
-    setsockopt(&conn, sockopt::SndBuf, &1).unwrap();
-    let (other, _) = listener.accept().unwrap();
+/// Whoever connects to it is not taken much from.
+fn stingy() -> TcpListener {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    setsockopt(&listener, sockopt::RcvBuf, &1).unwrap();
+    listener
+}
+
+/// A connection with more unsent than the other end takes, so that closing it takes its time, and that other end, which
+/// keeps it so.
+fn lingering(stingy: &TcpListener) -> (TcpStream, TcpStream) {
+    let mut conn = TcpStream::connect(stingy.local_addr().unwrap()).unwrap();
+    let (other, _) = stingy.accept().unwrap();
     let linger = libc::linger {
         l_onoff: 1,
         l_linger: LINGERS,
@@ -37,30 +45,34 @@ fn lingering(listener: &TcpListener) -> (TcpStream, TcpStream) {
     (conn, other)
 }
 
-/// Passes a lingering connection to whoever hears at this path, and keeps no copy; it lingers as long as the result is
-/// there. `None` if nobody is taken out of the backlog, which is full.
-fn brings_trouble(listener: &TcpListener, path: &str, style: SockType) -> Option<TcpStream> {
+/// Passes a descriptor to whoever hears at this path. `None` if nobody is taken out of the backlog, which is full; false
+/// if the client has been shown the door already.
+fn passes(passed: &impl AsRawFd, path: &str, style: SockType) -> Option<bool> {
     let socket: OwnedFd = raw_socket(AddressFamily::Unix, style);
     set_nonblocking(&socket, true);
     connect(socket.as_raw_fd(), &UnixAddr::new(path).unwrap()).ok()?;
-    let (conn, kept) = lingering(listener);
-    let passed = [conn.as_raw_fd()];
+    let passed = [passed.as_raw_fd()];
     let bytes = [IoSlice::new(b"x")];
     let parts = [ControlMessage::ScmRights(&passed)];
     let flags = MsgFlags::MSG_NOSIGNAL;
-    if sendmsg::<()>(socket.as_raw_fd(), &bytes, &parts, flags, None).is_err() {
-        // It has been shown the door already, and is not to wait itself.
-        setsockopt(
-            &conn,
-            sockopt::Linger,
-            &libc::linger {
-                l_onoff: 0,
-                l_linger: 0,
-            },
-        )
-        .unwrap();
+    Some(sendmsg::<()>(socket.as_raw_fd(), &bytes, &parts, flags, None).is_ok())
+}
+
+/// Passes a lingering connection on, and keeps no copy; it lingers as long as the result is there. `None` as `passes`.
+fn brings_trouble(listener: &TcpListener, path: &str, style: SockType) -> Option<TcpStream> {
+    let (conn, kept) = lingering(listener);
+    let passed = passes(&conn, path, style);
+    if passed != Some(true) {
+        // Then it is not to wait itself.
+        let at_once = libc::linger {
+            l_onoff: 0,
+            l_linger: 0,
+        };
+        setsockopt(&conn, sockopt::Linger, &at_once).unwrap();
     }
-    Some(kept)
+    // It may be skd that has let go of it first.
+    std::thread::spawn(move || drop(conn));
+    passed.map(|_| kept)
 }
 
 /// What each thread but the first has open.
@@ -113,7 +125,7 @@ fn descriptors_that_take_long_to_close_keep_nobody_waiting() {
         ),
         (format!("--metrics {metrics}\n"), SockType::Stream),
     ];
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let listener = stingy();
     for (case, style) in table {
         let (options, file) = case.split_once('\n').unwrap();
         fs::write(&conf, file).unwrap();
@@ -153,7 +165,7 @@ fn what_takes_long_to_close_has_a_bound() {
     }
     let folder = Folder::new();
     let path = folder.path("s");
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let listener = stingy();
     for options in [
         format!("--metrics {path}"),
         format!("-b 64 --proxy-from unix --proxy-timeout 60 -l {path}"),
@@ -184,4 +196,31 @@ fn what_takes_long_to_close_has_a_bound() {
         drop(kept);
         skd.stop();
     }
+}
+
+/// Each of the pipes ends when skd lets go of the connection through which its other end was passed.
+#[test]
+fn what_takes_long_to_close_keeps_nothing_behind_it_open() {
+    let folder = Folder::new();
+    let path = folder.path("s");
+    let mut skd = Skd::new(&format!("-1 -v -t 127.0.0.1:0 --metrics {path} cat")).start();
+    let port = skd.port();
+    let listener = stingy();
+    let mut kept = Vec::new();
+    let mut pipes = Vec::new();
+    for _ in 0..4 {
+        kept.push(brings_trouble(&listener, &path, SockType::Stream).unwrap());
+        let (ours, passed) = std::io::pipe().unwrap();
+        assert_eq!(passes(&passed, &path, SockType::Stream), Some(true));
+        pipes.push(ours);
+        // Whoever closes has time to take it.
+        Client::tcp(port).says("hello\n").hears("hello\n");
+    }
+    for pipe in &mut pipes {
+        let mut asked = [PollFd::new(pipe.as_fd(), PollFlags::POLLIN)];
+        let waits = PollTimeout::try_from(DEADLINE).unwrap();
+        assert_eq!(poll(&mut asked, waits), Ok(1));
+    }
+    drop(kept);
+    skd.stop();
 }

@@ -5,36 +5,52 @@ use crate::sys::errno::Errno;
 use crate::sys::{datagram, fd, poll, socket};
 use nix::cmsg_space;
 use nix::sys::socket::{ControlMessage, ControlMessageOwned, MsgFlags, recvmsg, sendmsg};
-use std::collections::VecDeque;
 use std::io::{IoSlice, IoSliceMut};
-use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 /// So many threads there are for each of the two things at most.
 const THREADS: usize = 16;
-/// So much may wait for one of them before nothing more is to be begun that could lead to it.
+/// So much may wait for a place in their queue before nothing more is to be begun that could lead to it.
 const WAITING: usize = 64;
 /// How long a descriptor is kept before it is closed. A child that was on its way to execve(2) when skd let go of it has
 /// a copy, and must not be the last to close it either.
 const KEPT: Duration = Duration::from_secs(2);
 
+/// Where no thread is to be had the next try is after this.
+const REST: Duration = Duration::from_millis(100);
+
 struct State {
-    /// Where descriptors are sent to, and where the threads hear of them.
-    way: Option<(OwnedFd, OwnedFd)>,
+    queue: Option<Queue>,
     /// Those that could not be sent.
     unsent: Vec<OwnedFd>,
     closers: usize,
+    /// So many of them are not at closing one.
+    free: usize,
     discarders: usize,
 }
 
 static STATE: Mutex<State> = Mutex::new(State {
-    way: None,
+    queue: None,
     unsent: Vec::new(),
     closers: 0,
+    free: 0,
     discarders: 0,
 });
+
+/// Where descriptors are sent to, and where the threads take them from; each comes with the time at which it is due.
+struct Queue {
+    from: OwnedFd,
+    to: OwnedFd,
+    /// Times are told as what has passed since then, in nanoseconds.
+    base: Instant,
+}
+
+/// A time as it stands in a message.
+type Due = [u8; size_of::<u64>()];
 
 /// Closes it, later.
 pub(crate) fn close(fd: OwnedFd) {
@@ -82,64 +98,133 @@ fn state() -> MutexGuard<'static, State> {
 impl State {
     /// Sends the threads what they are to close, and lets go of it; never the last one to do so.
     fn send(&mut self) {
-        if self.way.is_none() {
-            self.way = socket::pair().ok();
+        if self.queue.is_none() {
+            let base = Instant::now();
+            let pair = socket::pair().ok();
+            self.queue = pair.map(|(from, to)| Queue { from, to, base });
         }
-        let Some((from, to)) = &self.way else { return };
+        let Some(Queue { from, to, base }) = &self.queue else {
+            return;
+        };
+        let due = (base.elapsed() + KEPT).as_nanos();
+        let due = u64::try_from(due).unwrap_or(u64::MAX).to_ne_bytes();
         let sender = from.as_raw_fd();
-        let is_kept = |fd: &mut OwnedFd| {
+        let is_unsent = |fd: &mut OwnedFd| {
             let passed = [fd.as_raw_fd()];
             let message = [ControlMessage::ScmRights(&passed)];
             let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL;
-            let bytes = [IoSlice::new(b"x")];
-            sendmsg::<()>(sender, &bytes, &message, flags, None).is_err()
+            sendmsg::<()>(sender, &[IoSlice::new(&due)], &message, flags, None).is_err()
         };
-        let number = to.as_raw_fd();
-        // Those that there are may all be waiting for a stranger.
-        let is_behind = self.closers == 0 || poll::can_read(to);
-        self.unsent.retain_mut(is_kept);
-        if is_behind && self.closers < THREADS {
-            let thread = std::thread::Builder::new().spawn(move || close_all(number));
-            self.closers += usize::from(thread.is_ok());
+        self.unsent.retain_mut(is_unsent);
+        if self.closers == 0 {
+            let closer = Closer {
+                number: to.as_raw_fd(),
+                base: *base,
+            };
+            self.closers = usize::from(closer.start().is_some());
         }
     }
 }
 
-/// Closes what comes through the socket of this number, each in its time. The thread has a table of its own, so that
-/// neither skd nor any of its children ever has what is in it.
-fn close_all(number: RawFd) {
-    if fd::begin_own_table(&[number]).is_err() {
-        state().closers -= 1;
-        return;
+/// A thread that closes what comes, one after another and each in its time. It has a table of its own, so that neither skd
+/// nor any of its children ever has what is in it.
+#[derive(Clone, Copy)]
+struct Closer {
+    /// Where it comes from: the same number in skd's table and in that of every closer.
+    number: RawFd,
+    base: Instant,
+}
+
+impl Closer {
+    /// Starts the thread. What is received tells that it has its own table, or, by an end without a word, that it has not.
+    fn start(self) -> Option<Receiver<()>> {
+        let (sender, receiver) = sync_channel(1);
+        let thread = std::thread::Builder::new();
+        let spawned = thread.spawn(move || self.run(&sender));
+        spawned.ok().map(|_| receiver)
     }
-    // SAFETY: it is open in this table, and the thread, which never ends from here on, is the only one to have it.
-    let from = unsafe { OwnedFd::from_raw_fd(number) };
-    let mut kept = VecDeque::new();
-    loop {
-        let due = kept.front().map(|(due, _)| *due);
-        let left = due.map(|due: Instant| due.saturating_duration_since(Instant::now()));
-        let _ = poll::wait_readable(from.as_fd(), None, left);
-        while let Some(fd) = receive(&from) {
-            kept.push_back((Instant::now() + KEPT, fd));
+
+    fn run(self, begun: &SyncSender<()>) {
+        if fd::begin_own_table(&[self.number]).is_err() {
+            state().closers -= 1;
+            return;
         }
-        while kept.front().is_some_and(|(due, _)| *due <= Instant::now()) {
-            kept.pop_front();
+        state().free += 1;
+        // Whoever started it may have ceased to wait.
+        let _ = begun.send(());
+        // SAFETY: it is open in this table, and the thread, which never ends from here on, is the only one to have it.
+        let queue = unsafe { OwnedFd::from_raw_fd(self.number) };
+        loop {
+            let _ = poll::wait_readable(&queue, None, None);
+            // Nothing is taken before its time: what this thread has in its table it may have to wait for.
+            if let Some(due) = look(&queue) {
+                self.wait_for(due);
+            }
+            if !self.leaves_another() {
+                std::thread::sleep(REST);
+                continue;
+            }
+            if let Some((fd, due)) = take(&queue) {
+                self.wait_for(due);
+                drop(fd);
+            }
+            state().free += 1;
         }
+    }
+
+    fn wait_for(self, due: Due) {
+        let due = Duration::from_nanos(u64::from_ne_bytes(due));
+        std::thread::sleep(due.saturating_sub(self.base.elapsed()));
+    }
+
+    /// This thread may never come back from what it takes next: another is to be there for what comes behind, unless there
+    /// are enough already. The table of that one is a copy of this one's, and must be made before anything is in this one.
+    /// Where none can be had this thread stays.
+    fn leaves_another(self) -> bool {
+        let mut state = state();
+        state.free -= 1;
+        if state.free > 0 || state.closers >= THREADS {
+            return true;
+        }
+        state.closers += 1;
+        drop(state);
+        let Some(begun) = self.start() else {
+            let mut state = self::state();
+            (state.closers, state.free) = (state.closers - 1, state.free + 1);
+            return false;
+        };
+        let has_begun = begun.recv().is_ok();
+        if !has_begun {
+            self::state().free += 1;
+        }
+        has_begun
     }
 }
 
-fn receive(from: &OwnedFd) -> Option<OwnedFd> {
+/// When the first that waits is due; it stays where it is, and there is no room for its descriptor.
+fn look(queue: &OwnedFd) -> Option<Due> {
+    let mut due = Due::default();
+    let mut pieces = [IoSliceMut::new(&mut due)];
+    let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_PEEK;
+    let message = recvmsg::<()>(queue.as_raw_fd(), &mut pieces, None, flags).ok()?;
+    let is_whole = message.bytes == size_of::<Due>();
+    is_whole.then_some(due)
+}
+
+/// The first that waits, if no other thread has taken it.
+fn take(queue: &OwnedFd) -> Option<(OwnedFd, Due)> {
     let mut control = cmsg_space!(RawFd);
-    let mut byte = [0];
-    let mut pieces = [IoSliceMut::new(&mut byte)];
+    let mut due = Due::default();
+    let mut pieces = [IoSliceMut::new(&mut due)];
     let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_CMSG_CLOEXEC;
-    let message = recvmsg::<()>(from.as_raw_fd(), &mut pieces, Some(&mut control), flags).ok()?;
+    let message = recvmsg::<()>(queue.as_raw_fd(), &mut pieces, Some(&mut control), flags).ok()?;
     let part = message.cmsgs().ok()?.next()?;
-    match part {
-        // SAFETY: the kernel has just made it for this thread; nothing else knows of it.
-        ControlMessageOwned::ScmRights(fds) => fds
-            .first()
-            .map(|number| unsafe { OwnedFd::from_raw_fd(*number) }),
-        _ => None,
-    }
+    let ControlMessageOwned::ScmRights(fds) = part else {
+        return None;
+    };
+    // SAFETY: the kernel has just made it for this thread; nothing else knows of it.
+    let fd = fds
+        .first()
+        .map(|number| unsafe { OwnedFd::from_raw_fd(*number) })?;
+    Some((fd, due))
 }
