@@ -106,10 +106,14 @@ impl Tallies {
 
     /// Goes on with what was counted for a listener before.
     pub(crate) fn resume(&mut self, place: usize, tally: Tally) {
-        self.sum.add(tally.counts);
         if let Some(it) = self.each.get_mut(place) {
             *it = tally;
         }
+    }
+
+    /// Goes on with what was counted over all before: there may be listeners in it that are gone.
+    pub(crate) fn resume_sum(&mut self, sum: Counts) {
+        self.sum = sum;
     }
 
     /// Counts for another listener in the place of one that is gone, or behind all others.
@@ -214,6 +218,7 @@ mod tests {
             ..Tally::default()
         };
         tallies.resume(1, tally);
+        tallies.resume_sum(before);
         tallies.accept(0);
         tallies.accept(1);
         tallies.deny(1);

@@ -86,6 +86,7 @@ impl Server {
         Ok(State {
             pid: process::own_pid(),
             may_have_strangers: self.generations.may_have_strangers(),
+            sum: self.tallies.sum(),
             pidfile: pidfile.map(|pidfile| pidfile.keep(keeper)).transpose()?,
             log: self.words.keep(keeper)?,
             prog: self.entrances.prog(),
@@ -155,6 +156,7 @@ impl Server {
         for kept in &state.gone {
             self.resume_gone(kept);
         }
+        self.tallies.resume_sum(state.sum);
         for kept in &state.children {
             let child = Child {
                 listener: kept.listener,

@@ -170,3 +170,32 @@ fn rules_by_a_relative_path_are_found_after_another_folder_was_entered() {
     });
     skd.stop();
 }
+
+/// A service that is gone, and all of whose programs have ended, is no longer told of by itself; what it did counts.
+#[test]
+fn what_a_service_did_that_is_gone_stays_counted() {
+    let (copy, folder) = (Copy::new(), Folder::new());
+    let (conf, socket) = (folder.path("conf"), folder.path("socket"));
+    fs::write(
+        &conf,
+        format!("{socket} stream unix nowait root /bin/echo echo in\n"),
+    )
+    .unwrap();
+    let skd = Skd::new("-vv -1 -t 127.0.0.1:0 --inetd-conf").word(&conf);
+    let mut skd = skd.word("true").binary(&copy.path).start();
+    assert_eq!(Client::unix(&socket).hears_all(), "in\n");
+    skd.is_alone();
+    fs::write(&conf, "").unwrap();
+    skd.signal(Signal::SIGHUP);
+    eventually("it is gone", || {
+        (!fs::exists(&socket).unwrap()).then_some(())
+    });
+    for count in 1..=2 {
+        let status = skd.status();
+        assert!(status.starts_with("0 accepted 1 "), "{status}");
+        upgraded(&mut skd, count);
+    }
+    let status = skd.status();
+    assert!(status.starts_with("0 accepted 1 "), "{status}");
+    skd.stop();
+}

@@ -69,14 +69,19 @@ pub(super) fn scraped(scraped: &Scraped) -> String {
     format!("metrics {}{}", scraped.socket, file(scraped.file.as_ref()))
 }
 
-fn tally(tally: &Tally) -> String {
+pub(super) fn counts(counts: &Counts) -> String {
     let Counts {
         accepted,
         denied,
         failed,
-    } = tally.counts;
+    } = counts;
+    format!("{accepted} {denied} {failed}")
+}
+
+fn tally(tally: &Tally) -> String {
+    let counts = counts(&tally.counts);
     let (spawn, run) = (histogram(&tally.spawn), histogram(&tally.run));
-    format!("{accepted} {denied} {failed} {spawn} {run}")
+    format!("{counts} {spawn} {run}")
 }
 
 fn histogram(histogram: &Histogram) -> String {

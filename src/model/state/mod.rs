@@ -8,13 +8,13 @@ mod words;
 
 use crate::model::inetd::Builtin;
 use crate::model::peer::{Peer, Source};
-use crate::model::tally::Tally;
+use crate::model::tally::{Counts, Tally};
 use lines::line;
 use std::time::Duration;
 use words::Words;
 
 /// The first line.
-const VERSION: &str = "skd-state 3";
+const VERSION: &str = "skd-state 4";
 
 /// The number of a descriptor that stays open from one to the next.
 pub(crate) type Number = i32;
@@ -180,6 +180,8 @@ pub(crate) struct State {
     pub(crate) pid: i32,
     /// Children may be ours that skd did not start.
     pub(crate) may_have_strangers: bool,
+    /// What was counted over all listeners, those that are gone among them.
+    pub(crate) sum: Counts,
     /// The locked pid file and where it is.
     pub(crate) pidfile: Option<(Number, Held)>,
     pub(crate) log: Log,
@@ -208,6 +210,10 @@ impl State {
         let mut out = format!("{VERSION}\n");
         let strangers = u8::from(self.may_have_strangers);
         line(&mut out, format_args!("process {} {strangers}", self.pid));
+        line(
+            &mut out,
+            format_args!("counts {}", lines::counts(&self.sum)),
+        );
         if let Some((file, at)) = &self.pidfile {
             line(&mut out, format_args!("pidfile {file} {}", lines::held(at)));
         }
@@ -254,6 +260,7 @@ impl State {
         let mut state = Self {
             pid: 0,
             may_have_strangers: false,
+            sum: Counts::default(),
             pidfile: None,
             log: Log::Inherited,
             prog: None,
@@ -329,6 +336,7 @@ impl State {
                 self.pid = words.number()?;
                 self.may_have_strangers = words.flag()?;
             }
+            "counts" => self.sum = words.counts()?,
             "pidfile" => self.pidfile = Some((words.number()?, words.held()?)),
             "logfile" => {
                 self.log = Log::File {

@@ -151,6 +151,11 @@ fn whole() -> State {
     State {
         pid: 42,
         may_have_strangers: true,
+        sum: Counts {
+            accepted: 9,
+            denied: 8,
+            failed: u64::MAX,
+        },
         pidfile: Some((9, held(10, b"pid file\n"))),
         log: Log::Syslog {
             read: 11,
@@ -225,10 +230,11 @@ fn anything_else_is_no_state() {
         assert_eq!(State::decode(&text[..len]), None, "{len}");
     }
     let swaps = [
-        ("skd-state 3", "skd-state 2"),
+        ("skd-state 4", "skd-state 3"),
         ("process 42", "process 0"),
         ("process 42 1", "process 42 2"),
         ("process", "procession"),
+        ("counts 9 8", "counts 9 -8"),
         ("child 100 1", "child 100 3"),
         ("child 100", "child -1"),
         ("pending 19 1", "pending 19 3"),
@@ -254,7 +260,7 @@ fn anything_else_is_no_state() {
         assert!(text.contains(from), "{from}");
         assert_eq!(State::decode(&text.replacen(from, to, 1)), None, "{to}");
     }
-    for text in ["", "end\n", "skd-state 3\nend\n"] {
+    for text in ["", "end\n", "skd-state 4\nend\n"] {
         assert_eq!(State::decode(text), None);
     }
 }

@@ -122,13 +122,17 @@ impl<'a> Words<'a> {
         })
     }
 
+    pub(super) fn counts(&mut self) -> Option<Counts> {
+        Some(Counts {
+            accepted: self.number()?,
+            denied: self.number()?,
+            failed: self.number()?,
+        })
+    }
+
     fn tally(&mut self) -> Option<Tally> {
         Some(Tally {
-            counts: Counts {
-                accepted: self.number()?,
-                denied: self.number()?,
-                failed: self.number()?,
-            },
+            counts: self.counts()?,
             children: 0,
             spawn: self.histogram()?,
             run: self.histogram()?,
