@@ -200,11 +200,21 @@ impl Server {
         self.hear_reaper();
         // What a child that is on its way has to report would be lost.
         self.starter.spawner.settle(SETTLING);
+        self.bury_failed(Instant::now() + SETTLING);
         self.hear_news();
         // It does not know what was left out.
         self.log.close();
         let reason = self.become_successor(false);
         self.stay(&reason);
+    }
+
+    /// Children that could not become PROG are about to end; why is told, and counted, at their ends.
+    fn bury_failed(&mut self, until: Instant) {
+        while self.starter.spawner.has_failures() && Instant::now() < until {
+            std::thread::sleep(Duration::from_millis(1));
+            self.reap();
+            self.hear_reaper();
+        }
     }
 
     /// In a copy of skd: whoever is let go of is not to be held by it.

@@ -1,13 +1,15 @@
 //! What an skd that takes the place of another is left: rules, services and PROG as they were when they were last right,
 //! and what buckets had spent.
 
-use super::Copy;
+use super::{Copy, upgrade};
 use crate::kit::net::{Client, tcp_from_loopback};
 use crate::kit::skd::{BINARY, Running, Skd};
-use crate::kit::{Folder, eventually};
+use crate::kit::{DEADLINE, Folder, eventually};
 use nix::sys::signal::Signal;
 use std::fs;
 use std::io::Read;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
 
 impl Copy {
     /// A new binary that agrees, and when it is executed for good does this first.
@@ -197,5 +199,42 @@ fn what_a_service_did_that_is_gone_stays_counted() {
     }
     let status = skd.status();
     assert!(status.starts_with("0 accepted 1 "), "{status}");
+    skd.stop();
+}
+
+/// Programs that cannot be executed while another binary takes skd's place count as failed like any others.
+#[test]
+fn starts_that_fail_meanwhile_are_counted() {
+    let (copy, folder) = (Copy::new(), Folder::new());
+    let (conf, socket) = (folder.path("conf"), folder.path("socket"));
+    fs::write(
+        &conf,
+        format!("{socket} stream unix nowait root /nowhere/at/all\n"),
+    )
+    .unwrap();
+    // With a line for each, the log would be what is waited for.
+    let skd = Skd::new("-t 127.0.0.1:0 --inetd-conf").word(&conf);
+    let mut skd = skd.word("true").binary(&copy.path).spawn();
+    skd.port();
+    let is_over = AtomicBool::new(false);
+    let asks = || {
+        let (start, mut count) = (Instant::now(), 0_u64);
+        while !is_over.load(Ordering::Relaxed) && start.elapsed() < DEADLINE {
+            assert_eq!(Client::unix(&socket).hears_all(), "");
+            count += 1;
+        }
+        count
+    };
+    let asked: u64 = std::thread::scope(|scope| {
+        let clients = [(); 4].map(|()| scope.spawn(asks));
+        (0..10).for_each(|_| upgrade(&mut skd, &copy));
+        is_over.store(true, Ordering::Relaxed);
+        clients.map(|client| client.join().unwrap()).iter().sum()
+    });
+    skd.is_alone();
+    assert_eq!(
+        skd.status(),
+        format!("0 accepted {asked} denied 0 failed {asked}")
+    );
     skd.stop();
 }

@@ -170,6 +170,12 @@ impl Spawner {
         Some(self.failures.swap_remove(place).1)
     }
 
+    /// Whether a child that did not become PROG has still to be asked for.
+    pub(crate) fn has_failures(&self) -> bool {
+        let mut slots = self.slots.iter();
+        !self.failures.is_empty() || slots.any(|slot| slot.pid != 0 && slot.has_failed())
+    }
+
     /// futex_waitv(2) on the thread ids of slots in use: until one is cleared, or `patience` has passed. If one is free
     /// already, there is nothing to wait for.
     fn wait<'a>(slots: impl Iterator<Item = &'a Slot>, patience: Duration) {

@@ -99,6 +99,11 @@ impl Slot {
         self.shared().in_use.load(Ordering::Acquire)
     }
 
+    /// Whether its child did not become PROG, and nobody has asked why.
+    pub(super) fn has_failed(&self) -> bool {
+        self.shared().failed.load(Ordering::Relaxed) != 0
+    }
+
     pub(super) fn take_failure(&self) -> Option<Errno> {
         match self.shared().failed.swap(0, Ordering::Relaxed) {
             0 => None,
