@@ -240,15 +240,19 @@ impl Server {
     /// The program that had the listener has ended. One that has taken nothing is started again, if somebody waits, with
     /// growing pauses.
     pub(super) fn take_back(&mut self, place: usize, now: Instant) {
-        self.hear_news();
         self.mend(place);
+        let Some(listening) = self.listeners.get(place) else {
+            return;
+        };
+        let after = listening.lent.queue.len(&listening.listener);
+        // Behind the count: whoever is counted has been heard of, and is not taken for one who has waited all the time.
+        self.hear_news();
         let Some(listening) = self.listeners.get_mut(place) else {
             return;
         };
         self.news.forget(&listening.listener);
         listening.program = None;
         let lent = &mut listening.lent;
-        let after = lent.queue.len(&listening.listener);
         let deed = match listening.was_executed {
             // Somebody waited, and nobody does any more.
             true if after.is_none() && !can_read(&listening.listener) => Deed::Taken,
