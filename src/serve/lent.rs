@@ -37,6 +37,8 @@ pub(crate) struct Lent {
     doubts: u32,
     /// The program that had it last took nothing: the next is started for the same.
     pub(crate) is_again: bool,
+    /// Another skd has taken our place since: who came just then has not been heard of.
+    is_resumed: bool,
 }
 
 impl Lent {
@@ -47,6 +49,7 @@ impl Lent {
             has_news: false,
             doubts: 0,
             is_again: false,
+            is_resumed: false,
         }
     }
 
@@ -68,7 +71,7 @@ impl Lent {
     /// What was done, if so much waits now.
     fn deed(&self, after: Option<u64>) -> Deed {
         let (Some(before), Some(after)) = (self.before, after) else {
-            return if self.has_news {
+            return if self.has_news || self.is_resumed {
                 Deed::Unknown
             } else {
                 Deed::Nothing
@@ -78,7 +81,7 @@ impl Lent {
         let least = before.saturating_add(u64::from(self.has_news && self.queue.counts_items()));
         match after < least {
             true => Deed::Taken,
-            false if self.has_news => Deed::Unknown,
+            false if self.has_news || self.is_resumed => Deed::Unknown,
             false => Deed::Nothing,
         }
     }
@@ -187,7 +190,7 @@ impl Server {
         self.hear_news();
         if let Some(listening) = self.listeners.get_mut(place) {
             let lent = &mut listening.lent;
-            lent.has_news = false;
+            (lent.has_news, lent.is_resumed) = (false, false);
             lent.before = lent.queue.len(&listening.listener);
         }
     }
@@ -225,6 +228,7 @@ impl Server {
         self.look_before(place);
         if let Some(listening) = self.listeners.get_mut(place) {
             listening.program = Some(pid);
+            listening.lent.is_resumed = true;
         }
     }
 
@@ -300,6 +304,16 @@ mod tests {
                 has_news,
                 doubts: 0,
                 is_again: false,
+                is_resumed: false,
+            };
+            assert_eq!(lent.deed(after), expected, "{lent:?} {after:?}");
+            let lent = Lent {
+                is_resumed: true,
+                ..lent
+            };
+            let expected = match expected {
+                Nothing => Unknown,
+                known => known,
             };
             assert_eq!(lent.deed(after), expected, "{lent:?} {after:?}");
         }
