@@ -15,9 +15,13 @@ use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
+use std::time::Duration;
 
 /// How many may wait for metrics.
 const METRICS_BACKLOG: i32 = 64;
+
+/// How long a start waits for the lock of a folder that a unix socket is to be in.
+const PATIENCE: Duration = Duration::from_secs(1);
 
 /// What look-ups of hosts have found, or why they have not.
 pub(crate) type Hosts = HashMap<String, Result<Vec<IpAddr>, String>>;
@@ -46,6 +50,7 @@ impl BindOptions {
                 mode: making.mode,
                 owner,
                 replaces: making.replaces,
+                patience: PATIENCE,
             },
             sockets: making.sockets.clone(),
             keepalive,
@@ -67,10 +72,17 @@ impl BindOptions {
                 mode: Some(0o666),
                 owner: None,
                 replaces: Replaces::DeadSockets,
+                patience: PATIENCE,
             },
             sockets,
             keepalive,
         }
+    }
+
+    /// While others are served nobody's lock is waited for.
+    pub(crate) fn while_serving(mut self) -> Self {
+        self.access.patience = Duration::ZERO;
+        self
     }
 
     /// Who may use unix socket files, and nothing else that concerns services.

@@ -10,6 +10,7 @@ use crate::sys::path::{Entry, Found, Identity};
 use crate::sys::sockaddr::SockAddr;
 use crate::sys::{fd, process, sockdiag, socket};
 use std::os::fd::{AsFd, OwnedFd};
+use std::time::Duration;
 
 /// A socket file that skd made. It is removed when this is dropped, so that a start that fails leaves nothing behind.
 #[derive(Debug)]
@@ -88,6 +89,8 @@ pub(crate) struct Access {
     pub(crate) mode: Option<u32>,
     pub(crate) owner: Option<(u32, Option<u32>)>,
     pub(crate) replaces: Replaces,
+    /// How long the lock of the folder is worth waiting for.
+    pub(crate) patience: Duration,
 }
 
 /// How often a path is tried that others keep changing under us.
@@ -154,7 +157,7 @@ pub(crate) fn bind(
 ) -> Result<SocketFile, Refusal> {
     let entry = Entry::open(path)?;
     // Held until it listens: in between it would look dead to others.
-    let _lock = entry.lock_folder();
+    let _lock = entry.lock_folder(access.patience);
     let file = bound(socket, style, path, access, entry)?;
     listen()?;
     Ok(file)

@@ -10,7 +10,9 @@ use crate::model::state::State;
 use crate::report::log::Log;
 use crate::serve::entrance::{Hosted, Served};
 use crate::serve::inetd::{InetdConf, Parse, Prepared};
+use crate::sys::errno::Errno;
 use std::ffi::OsString;
+use std::io::ErrorKind;
 use std::rc::Rc;
 
 /// The file and what stands in it.
@@ -231,21 +233,20 @@ const WRAPPERS: [&str; 2] = ["/etc/hosts.allow", "/etc/hosts.deny"];
 /// Nobody is to come in whom rules keep out that skd does not read.
 ///
 /// # Errors
-/// 100: there are such rules, and they are expected to be heeded.
+/// 100: there are such rules, and they are expected to be heeded; 111: whether there are any cannot be told.
 fn heed_wrappers(file: &ServiceFile) -> Result<(), Fatal> {
-    let is_rule = |line: &&str| !line.trim().is_empty() && !line.starts_with('#');
-    let has_rules = |path: &&str| {
-        let text = std::fs::read(path).unwrap_or_default();
-        let text = String::from_utf8_lossy(&text).into_owned();
-        text.lines().any(|line| is_rule(&line))
-    };
-    match WRAPPERS
-        .iter()
-        .find(|path| file.heeds_wrappers && has_rules(path))
-    {
-        None => Ok(()),
-        Some(path) => Err(Fatal::configuration(format!(
-            "-l: {path} has rules, which skd does not read; skd --inetd-conf with --rules has its own"
-        ))),
+    let is_rule = |line: &[u8]| !line.trim_ascii().is_empty() && !line.starts_with(b"#");
+    for path in WRAPPERS.iter().filter(|_| file.heeds_wrappers) {
+        let text = match std::fs::read(path) {
+            Ok(text) => text,
+            Err(error) if error.kind() == ErrorKind::NotFound => continue,
+            Err(error) => return Err(Fatal::unable(format!("read {path}"), Errno::of(&error))),
+        };
+        if text.split(|byte| *byte == b'\n').any(is_rule) {
+            return Err(Fatal::configuration(format!(
+                "-l: {path} has rules, which skd does not read; skd --inetd-conf with --rules has its own"
+            )));
+        }
     }
+    Ok(())
 }

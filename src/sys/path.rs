@@ -17,8 +17,8 @@ use std::time::{Duration, Instant};
 pub(crate) use crate::sys::fd::Identity;
 use crate::sys::fd::identity_of;
 
-/// How long the lock of a folder is worth waiting for; skd holds it for less than a millisecond.
-const LOCK_PATIENCE: Duration = Duration::from_secs(1);
+/// How often the lock of a folder is asked for. skd holds it for less than that.
+const LOCK_PAUSE: Duration = Duration::from_millis(10);
 
 /// One name in one folder; the folder is held open, so that neither a rename above it nor a chroot changes what is
 /// meant.
@@ -183,16 +183,17 @@ impl Entry {
     }
 
     /// flock(2) of the folder, so that of several skd that begin at one path only one looks, replaces and listens at a
-    /// time. Others may lock a folder for as long as they like, or it may not be readable: then we go on without.
-    pub(crate) fn lock_folder(&self) -> Option<File> {
+    /// time. Others may lock a folder for as long as they like, or it may not be readable: then we go on without, after
+    /// `patience`.
+    pub(crate) fn lock_folder(&self, patience: Duration) -> Option<File> {
         let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
         let folder = File::from(openat(&self.folder, ".", flags, Mode::empty()).ok()?);
-        let deadline = Instant::now() + LOCK_PATIENCE;
+        let deadline = Instant::now() + patience;
         while folder.try_lock().is_err() {
-            if Instant::now() > deadline {
+            if Instant::now() >= deadline {
                 return None;
             }
-            std::thread::sleep(LOCK_PATIENCE / 100);
+            std::thread::sleep(LOCK_PAUSE);
         }
         Some(folder)
     }

@@ -294,3 +294,23 @@ fn the_file_is_found_where_its_path_leads_by_now() {
     assert_eq!(conf.client().hears_all(), "two\n");
     skd.stop();
 }
+
+/// Anybody who may read a folder may lock it.
+#[test]
+fn a_folder_that_somebody_has_locked_keeps_nobody_waiting() {
+    let conf = Conf::of("IP:7007 stream tcp nowait root /bin/cat\n");
+    let mut skd = conf.skd("-v").start();
+    skd.waits_for("listen ");
+    let folder = fs::File::open(conf.folder.path("")).unwrap();
+    folder.lock().unwrap();
+    let services: String = (1..=60)
+        .map(|number| format!("DIR/s{number} stream unix nowait root /bin/cat\n"))
+        .collect();
+    conf.put(&format!(
+        "IP:7007 stream tcp nowait root /bin/cat\n{services}"
+    ));
+    reread(&mut skd, "/s60");
+    let mut client = Client::tcp_to(SocketAddr::from((conf.ip, 7007)));
+    client.says("hello\n").hears("hello\n");
+    skd.stop();
+}

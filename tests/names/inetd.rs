@@ -172,4 +172,13 @@ fn rules_of_tcp_wrappers_that_would_not_be_heeded_are_fatal() {
     let text = "inetd: fatal: -l: /etc/hosts.deny has rules, which skd does not read; \
                 skd --inetd-conf with --rules has its own\n";
     assert_eq!((outcome.code, outcome.stderr.as_str()), (100, text));
+    // Whoever cannot read them does not know whom they keep out.
+    let socket = called.folder.path("unreadable");
+    let _listener = std::os::unix::net::UnixListener::bind(&socket).unwrap();
+    let body = format!("mount --bind {socket} /etc/hosts.deny || exit 99\nexec \"$@\"");
+    let script = called.folder.script("not-to-be-opened", &body);
+    let wrapper = format!("unshare --mount {script}");
+    let outcome = called.with("-il").word(&path).under(&wrapper).outcome();
+    let text = "inetd: fatal: unable to read /etc/hosts.deny: No such device or address\n";
+    assert_eq!((outcome.code, outcome.stderr.as_str()), (111, text));
 }

@@ -228,7 +228,7 @@ impl InetdConf {
         prepare::same_address(at, prepared.name(), other.service.at).shown(&self.file.name)
     }
 
-    /// Binds what is not among these sockets.
+    /// Binds what is not among these sockets, while others are served.
     ///
     /// # Errors
     /// 111, naming the place in the file.
@@ -238,6 +238,7 @@ impl InetdConf {
         sockets: &(impl Iterator<Item = (usize, &'a Listener)> + Clone),
     ) -> Result<Vec<Listener>, Fatal> {
         let (all, options) = self.wanted(prepared, &[])?;
+        let options = options.while_serving();
         let mut made = Vec::new();
         for wanted in all {
             if wanted.all_among(sockets.clone()).is_empty() {
