@@ -15,6 +15,7 @@ use std::fs;
 use std::io::{IoSlice, Write};
 use std::net::{TcpListener, TcpStream};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 
 /// Longer than any test waits, in seconds.
@@ -223,4 +224,23 @@ fn what_takes_long_to_close_keeps_nothing_behind_it_open() {
     }
     drop(kept);
     skd.stop();
+}
+
+/// Every place is taken, and the next one who brings something waits in the backlog.
+#[test]
+fn what_waits_in_a_backlog_keeps_skd_from_ending_no_more_than_what_does_not() {
+    let folder = Folder::new();
+    let path = folder.path("s");
+    let listener = stingy();
+    for (options, places) in [
+        (format!("--metrics {path}"), 64),
+        (format!("-c 1 -l {path}"), 1),
+    ] {
+        let skd = Skd::new(&format!("-1 -v -t 127.0.0.1:0 {options} cat")).start();
+        let places = (0..places).map(|_| UnixStream::connect(&path).unwrap());
+        let places: Vec<UnixStream> = places.collect();
+        let kept = brings_trouble(&listener, &path, SockType::Stream).unwrap();
+        skd.stop();
+        drop((places, kept));
+    }
 }

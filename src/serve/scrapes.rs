@@ -8,6 +8,7 @@ use crate::model::state::Scraped;
 use crate::report::http::{self, REQUEST_BYTES, Request};
 use crate::report::metrics::{self, Snapshot, Usage};
 use crate::serve::farewell::Farewells;
+use crate::serve::stopping::let_go;
 use crate::serve::{REST, Server};
 use crate::sys::aside;
 use crate::sys::conn::Conn;
@@ -217,10 +218,11 @@ impl Server {
         }
     }
 
-    /// Removes the files of their sockets.
+    /// Closes their sockets, and removes the files.
     pub(super) fn end_scrapes(&mut self) {
         for mut listener in std::mem::take(&mut self.scrapes.listeners) {
             self.remove_file_of(&listener.label, listener.file.take());
+            let_go(&listener);
         }
     }
 }

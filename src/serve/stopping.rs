@@ -1,6 +1,6 @@
 //! From the wish to end to the end: nobody new is served, files are removed, children are waited for if that is wanted.
 
-use crate::listen::{Origin, SocketFile};
+use crate::listen::{Listener, Origin, SocketFile};
 use crate::model::address::{Label, Place};
 use crate::model::event::Event;
 use crate::model::service::Lifetime;
@@ -241,9 +241,7 @@ impl Server {
             // A socket that others hold too would stay polled; if this fails it is no longer there.
             let _ = listening.ignore(&self.poll);
             self.news.forget(&listening.listener);
-            // Those who wait there may have brought what takes long to close.
-            let is_unix = matches!(listening.listener.place, Place::Unix(_));
-            let _ = is_unix.then(|| fd::duplicate(&listening.listener).map(aside::close));
+            let_go(&listening.listener);
         }
     }
 
@@ -275,4 +273,10 @@ impl Server {
         }
         self.log.close();
     }
+}
+
+/// Before a listener is closed: those who wait there may have brought what takes long to close.
+pub(super) fn let_go(listener: &Listener) {
+    let is_unix = matches!(listener.place, Place::Unix(_));
+    let _ = is_unix.then(|| fd::duplicate(listener).map(aside::close));
 }
