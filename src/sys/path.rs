@@ -106,7 +106,12 @@ impl Entry {
     /// # Errors
     /// It cannot be opened or read; INVALID if it is no regular file.
     pub(crate) fn read_whole(&self, most: usize) -> Result<Vec<u8>, Errno> {
-        // A FIFO that nobody writes to must not hold us up.
+        // To open a device may be a deed.
+        let status = fstatat(&self.folder, self.name.as_os_str(), AtFlags::empty())?;
+        if SFlag::from_bits_truncate(status.st_mode) & SFlag::S_IFMT != SFlag::S_IFREG {
+            return Err(Errno::INVALID);
+        }
+        // A FIFO that took its place meanwhile must not hold us up.
         let flags = OFlag::O_RDONLY | OFlag::O_NONBLOCK | OFlag::O_NOCTTY | OFlag::O_CLOEXEC;
         let file = openat(&self.folder, self.name.as_os_str(), flags, Mode::empty())?;
         let file = File::from(file);
