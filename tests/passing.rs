@@ -244,3 +244,28 @@ fn what_waits_in_a_backlog_keeps_skd_from_ending_no_more_than_what_does_not() {
         drop((places, kept));
     }
 }
+
+/// The program has ended long before skd comes to close what it had given to it.
+#[test]
+fn a_program_that_ends_at_once_leaves_nothing_to_skd_that_takes_long_to_close() {
+    if !need::program("strace") || !need::root() {
+        return;
+    }
+    let folder = Folder::new();
+    let (path, conf) = (folder.path("s"), folder.path("inetd.conf"));
+    let service = format!("{path} stream unix nowait nobody /bin/true\n");
+    fs::write(&conf, service).unwrap();
+    let listener = stingy();
+    for options in [format!("-l {path}"), format!("--inetd-conf {conf}")] {
+        let mut skd = Skd::new(&format!("-1 -v -t 127.0.0.1:0 {options} true")).start();
+        let port = skd.port();
+        let late = "-e trace=close -e inject=close:delay_enter=300000 -o /dev/null";
+        let strace = Strace::on(&skd, late);
+        let kept = brings_trouble(&listener, &path, SockType::Stream).unwrap();
+        skd.waits_for(&format!("accept unix:{path}"));
+        assert_eq!(Client::tcp(port).hears_all(), "", "{options}");
+        skd.status();
+        drop((strace, kept));
+        skd.stop();
+    }
+}

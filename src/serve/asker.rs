@@ -20,6 +20,7 @@ use crate::serve::{Server, VERDICTS};
 use crate::sys::errno::Errno;
 use crate::sys::fork::{self, Side};
 use crate::sys::handover::Keeper;
+use crate::sys::hold::Turn;
 use crate::sys::poll::{Poll, Watch};
 use crate::sys::process::Status;
 use crate::sys::{fd, process, signal, socket};
@@ -106,13 +107,18 @@ impl Server {
         policy: &Policy,
     ) -> bool {
         let opened = self.starter.verdicts.open(&self.poll).map(drop);
+        let is_unix = guest.arrival.conn.may_bring_files();
+        let turn = is_unix.then(|| self.starter.hold.take());
         let forked = opened.and_then(|()| fork::fork());
         match forked {
             Ok(Side::Parent { pid }) => {
-                self.adopt_child(place, Some(guest.leave()), pid, Stage::Asking);
+                let who = guest.leave();
+                self.starter.hold.release();
+                self.adopt_child(place, Some(who), pid, Stage::Asking);
                 true
             }
             Ok(Side::Child) => {
+                turn.into_iter().for_each(Turn::wait);
                 // Nothing of skd's is undone here: what it owns is the parent's.
                 self.ask(place, &guest, number, policy);
                 fork::leave(NOT_EXECUTED)

@@ -147,7 +147,9 @@ impl Server {
         let begun = Instant::now();
         self.tallies.accept(place);
         self.notices.changed();
-        let what = (guest.arrival.conn.as_fd(), served.handing());
+        let conn = &guest.arrival.conn;
+        let turn = conn.may_bring_files().then(|| self.starter.hold.take());
+        let what = (conn.as_fd(), served.handing(), turn);
         let started = self.starter.start(&self.poll, &served, what, |strings| {
             let listener_place = &listening.listener.place;
             guest.describe(listener_place, number, &served.service.proto, strings);
@@ -159,6 +161,7 @@ impl Server {
         });
         // Soon, so that it is the child who is the last to close it and ends the connection.
         let who = guest.leave();
+        self.starter.hold.release();
         let pid = match started {
             Ok(pid) => pid,
             Err(errno) => return self.no_process(place, who.source, errno),

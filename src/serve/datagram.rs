@@ -70,7 +70,7 @@ impl Server {
             return self.rest(place, REST);
         }
         let handing = served.handing_whole(served.service.stderr_to_client);
-        let what = (listener.as_fd(), handing);
+        let what = (listener.as_fd(), handing, None);
         let started = self.starter.start(&self.poll, &served, what, |strings| {
             facts::of_datagram(waiting, listener, &served.service.proto, strings);
             if handing.third {

@@ -158,7 +158,7 @@ impl Server {
         };
         let listener = &listening.listener;
         let handing = served.handing_whole(false);
-        let what = (listener.as_fd(), handing);
+        let what = (listener.as_fd(), handing, None);
         let started = self.starter.start(&self.poll, &served, what, |strings| {
             facts::of_listener(listener, &served.service.proto, strings);
             if handing.third {

@@ -5,6 +5,7 @@ use crate::serve::asker::{self, Verdict, Verdicts};
 use crate::serve::entrance::{Inetd, Runs, Served};
 use crate::sys::errno::Errno;
 use crate::sys::fork::{self, Side};
+use crate::sys::hold::{Hold, Turn};
 use crate::sys::identity::Ids;
 use crate::sys::limits::{self, FileLimit};
 use crate::sys::poll::Poll;
@@ -21,6 +22,8 @@ pub(super) const NOT_EXECUTED: u8 = 127;
 pub(crate) struct Starter {
     pub(super) spawner: Spawner,
     pub(super) verdicts: Verdicts,
+    /// What holds a child until its connection is closed here.
+    pub(super) hold: Hold,
     /// A child's limit of descriptors, where ours is another.
     files: Option<FileLimit>,
 }
@@ -39,6 +42,7 @@ impl Starter {
         Ok(Self {
             spawner: Spawner::new(signal::Signals::clean(), files)?,
             verdicts: Verdicts::default(),
+            hold: Hold::new()?,
             files,
         })
     }
@@ -48,7 +52,7 @@ impl Starter {
         self.spawner.has_vacancy(patience)
     }
 
-    /// Starts the program with `fd`; `tell` writes the variables of its own. Returns its pid.
+    /// Starts the program with `fd`, when its turn is over if it is given one; `tell` writes the variables of its own. Returns its pid.
     ///
     /// # Errors
     /// EAGAIN, ENOMEM: no process could be had.
@@ -56,7 +60,7 @@ impl Starter {
         &mut self,
         poll: &Poll,
         served: &Served,
-        (fd, handing): (BorrowedFd<'_>, Handing),
+        (fd, handing, turn): (BorrowedFd<'_>, Handing, Option<Turn>),
         tell: impl FnOnce(&mut Vec<u8>) -> Telling,
     ) -> Result<i32, Errno> {
         let Runs::Program(program) = &served.runs else {
@@ -65,13 +69,13 @@ impl Starter {
         if let Some(Inetd { ids: Some(ids), .. }) = &served.inetd {
             let mut strings = Vec::new();
             tell(&mut strings);
-            return self.start_as(poll, (program, ids), (fd, handing), &strings);
+            return self.start_as(poll, (program, ids), (fd, handing, turn), &strings);
         }
         let mut vacancy = self.spawner.vacancy().ok_or(Errno::AGAIN)?;
         if let Telling::Instead = tell(vacancy.strings()) {
             vacancy.strings_replace();
         }
-        vacancy.spawn(program, fd, handing)
+        vacancy.spawn(program, fd, handing, turn)
     }
 
     /// The same as somebody else.
@@ -79,7 +83,7 @@ impl Starter {
         &mut self,
         poll: &Poll,
         (program, ids): (&Program, &Ids),
-        (fd, handing): (BorrowedFd<'_>, Handing),
+        (fd, handing, turn): (BorrowedFd<'_>, Handing, Option<Turn>),
         strings: &[u8],
     ) -> Result<i32, Errno> {
         let files = self.files;
@@ -87,6 +91,7 @@ impl Starter {
         match fork::fork()? {
             Side::Parent { pid } => Ok(pid),
             Side::Child => {
+                turn.into_iter().for_each(Turn::wait);
                 // Nothing of skd's is undone here: what it owns is the parent's.
                 let failed = match asker::take_over(fd, handing.stderr, verdicts) {
                     Ok(()) => become_prog(program, Some(ids), files, strings),

@@ -45,7 +45,12 @@ impl Conn {
         Ok(Self::new(fd, is_unix?))
     }
 
-    /// Closes it here and no more: a child has it.
+    /// Whether it is of a unix socket, so that descriptors may come with it.
+    pub(crate) fn may_bring_files(&self) -> bool {
+        self.may_bring_files
+    }
+
+    /// Closes it here and no more: a child has it, and waits until that is done where descriptors may come.
     pub(crate) fn hand_over(mut self) {
         self.may_bring_files = false;
     }

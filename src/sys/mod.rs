@@ -14,6 +14,7 @@ pub(crate) mod errno;
 pub(crate) mod fd;
 pub(crate) mod fork;
 pub(crate) mod handover;
+pub(crate) mod hold;
 pub(crate) mod identity;
 pub(crate) mod identsocket;
 pub(crate) mod kernel;

@@ -11,12 +11,15 @@ use std::sync::atomic::{Ordering, fence};
 const NOT_EXECUTED: usize = 127;
 const F_SETFD: usize = libc::F_SETFD.cast_unsigned() as usize;
 
-/// The calls are, in this order: rt_sigaction for each signal that skd has otherwise than the child; dup3 onto each of
+/// The calls are, in this order: futex, where skd has not closed the connection yet; rt_sigaction for each signal that skd has otherwise than the child; dup3 onto each of
 /// 0 to 3 that is handed over, or fcntl where the descriptor has that number already; prlimit64; setsid; getpid;
 /// rt_sigprocmask; execve. When a dup3, the fcntl or execve fails: exit_group, with the errno in the slot.
 pub(super) extern "C" fn become_prog(argument: *mut c_void) -> c_int {
     // SAFETY: the argument is the slot's Shared, which nobody writes while this child uses it.
     let shared = unsafe { &*argument.cast::<Shared>() };
+    if let Some(turn) = shared.turn {
+        turn.wait();
+    }
     set_actions(shared);
     let mut failed = place_descriptor(shared);
     // The limit comes after the descriptors, which it may be too low for.

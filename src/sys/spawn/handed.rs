@@ -69,7 +69,7 @@ fn hand(number: i32, handing: Handing, report: &Path) -> (i32, Option<Errno>) {
     vacancy.strings().extend_from_slice(b"LISTEN_FDS=1\0");
     // SAFETY: in this thread nobody closes it.
     let fd = unsafe { BorrowedFd::borrow_raw(number) };
-    let pid = vacancy.spawn(&program, fd, handing).unwrap();
+    let pid = vacancy.spawn(&program, fd, handing, None).unwrap();
     let ended_well = fork::wait_for(pid);
     let failure = spawner.failure_of(pid);
     assert_eq!(ended_well, failure.is_none());

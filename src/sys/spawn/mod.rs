@@ -20,6 +20,7 @@ mod slot;
 
 use crate::sys::clock;
 use crate::sys::errno::Errno;
+use crate::sys::hold::Turn;
 use crate::sys::limits::FileLimit;
 use crate::sys::program::Program;
 use crate::sys::signal::Signals;
@@ -238,7 +239,7 @@ impl Vacancy<'_> {
     }
 
     /// Starts `program` with `fd` where `handing` says. `fd` must be close-on-exec, as all that skd has open above 2 is:
-    /// the child has it under no other number than those.
+    /// the child has it under no other number than those. It waits for its turn, if it is given one.
     ///
     /// Returns the pid; whether PROG could be executed shows later, `Spawner::failure_of`.
     ///
@@ -249,8 +250,9 @@ impl Vacancy<'_> {
         program: &Rc<Program>,
         fd: BorrowedFd<'_>,
         handing: Handing,
+        turn: Option<Turn>,
     ) -> Result<i32, Errno> {
-        let what = (fd.as_raw_fd(), handing);
+        let what = (fd.as_raw_fd(), handing, turn);
         self.slot.start(program, what, (self.signals, self.files))
     }
 
@@ -259,7 +261,7 @@ impl Vacancy<'_> {
     /// # Errors
     /// EAGAIN, ENOMEM: no process could be had.
     pub(crate) fn spawn_plain(self, program: &Rc<Program>) -> Result<i32, Errno> {
-        let what = (-1, Handing::default());
+        let what = (-1, Handing::default(), None);
         self.slot.start(program, what, (self.signals, self.files))
     }
 }

@@ -1,6 +1,7 @@
 //! A slot: all that a child reads and writes until it leaves our memory.
 
 use crate::sys::errno::{Errno, check};
+use crate::sys::hold::Turn;
 use crate::sys::kernel;
 use crate::sys::limits::FileLimit;
 use crate::sys::program::{Program, strings_of};
@@ -41,6 +42,8 @@ pub(super) struct Shared {
     pub(super) handing: Handing,
     /// The value of LISTEN_PID, which only the child knows: PID_DIGITS bytes and a NUL. Null where there is none.
     pub(super) listen_pid: *mut u8,
+    /// What the child waits for first.
+    pub(super) turn: Option<Turn>,
 }
 
 pub(super) struct Slot {
@@ -75,6 +78,7 @@ impl Slot {
             fd: -1,
             handing: Handing::default(),
             listen_pid: null_mut(),
+            turn: None,
         });
         let shared = NonNull::from(Box::leak(shared));
         let strings = Vec::with_capacity(STRINGS_BYTES);
@@ -127,7 +131,7 @@ impl Slot {
     pub(super) fn start(
         &mut self,
         program: &Rc<Program>,
-        (fd, handing): (c_int, Handing),
+        (fd, handing, turn): (c_int, Handing, Option<Turn>),
         (signals, files): (Signals, Option<FileLimit>),
     ) -> Result<i32, Errno> {
         let pid_at = handing.third.then(|| {
@@ -155,6 +159,8 @@ impl Slot {
         shared.fd = fd;
         shared.handing = handing;
         shared.listen_pid = listen_pid;
+        // skd itself waits there until the child is gone from its memory, and could release nobody.
+        shared.turn = turn.filter(|_| kernel::WAITING == 0);
         // Set here and not by CLONE_CHILD_SETTID: the slot must be in use before the child first runs.
         shared.in_use.store(1, Ordering::Release);
         let flags = kernel::WAITING | libc::CLONE_VM | libc::CLONE_CHILD_CLEARTID | libc::SIGCHLD;
