@@ -194,11 +194,7 @@ impl Bytes<'_> {
 
     fn tally(&mut self) -> Tally {
         Tally {
-            counts: Counts {
-                accepted: self.long(),
-                denied: self.long(),
-                failed: self.long(),
-            },
+            counts: self.counts(),
             children: 0,
             spawn: self.histogram(),
             run: self.histogram(),
@@ -259,6 +255,14 @@ impl Bytes<'_> {
         }
     }
 
+    fn counts(&mut self) -> Counts {
+        Counts {
+            accepted: self.long(),
+            denied: self.long(),
+            failed: self.long(),
+        }
+    }
+
     fn gone(&mut self) -> Gone {
         Gone {
             label: self.name(),
@@ -298,6 +302,7 @@ impl Bytes<'_> {
             rules: self.maybe(Self::kept_file),
             services: self.maybe(Self::kept_file),
             spent: self.some(Self::spent),
+            sum: self.counts(),
             notify: self.maybe(Self::number),
             verdicts: self.maybe(|it| (it.number(), it.number())),
             listeners: self.some(Self::listener),
