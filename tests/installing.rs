@@ -13,15 +13,14 @@ const ROOT: &str = env!("CARGO_MANIFEST_DIR");
 #[test]
 fn the_lines_of_the_readme_install_every_program_manual_and_completion() {
     let folder = Folder::new();
-    let script = "cd \"$1\" && mkdir -p target/release usr/bin && cp \"$2\" target/release/skd
-        cp target/release/skd target/release/skd-top && ln -s \"$3/man\" \"$3/completions\" .
-        for section in 1 5 8; do mkdir -p usr/share/man/man$section; done";
+    let script = "cd \"$1\" && mkdir -p target/release && cp \"$2\" target/release/skd
+        cp target/release/skd target/release/skd-top && ln -s \"$3/man\" \"$3/completions\" .";
     let mut script = format!("umask 077\n{script}\n");
     for words in [
-        "install target/release/skd ",
-        "install -m 644 man/*.1 ",
-        "install -m 644 man/*.5 ",
-        "install -m 644 man/*.8 ",
+        "install -D -t /usr/bin ",
+        "install -D -m 644 -t /usr/share/man/man1 ",
+        "install -D -m 644 -t /usr/share/man/man5 ",
+        "install -D -m 644 -t /usr/share/man/man8 ",
         "install -D -m 644 completions/skd.bash ",
         "install -D -m 644 completions/_skd ",
         "install -D -m 644 completions/skd.fish ",
