@@ -70,7 +70,7 @@ fn another_skd_takes_its_place_in_the_strict_sandbox() {
     };
     instance(&machine, "cat");
     machine.run(BINARY);
-    machine.run(&readme("install -D ").replace("skd@git", "skd@it"));
+    machine.run(&readme("install -D -m 644 units/strict.conf ").replace("skd@git", "skd@it"));
     drop_in(&machine, START);
     machine.run("systemctl start skd@it.socket");
     let path = machine.path("/run/skd/it.sock");
