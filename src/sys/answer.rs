@@ -30,7 +30,8 @@ impl<T> Control<T> {
 
     fn put(&mut self, message: &mut libc::msghdr) {
         message.msg_control = (&raw mut *self).cast();
-        message.msg_controllen = size_of::<Self>();
+        // Without the padding behind it, which nobody has written.
+        message.msg_controllen = Self::LEN;
     }
 }
 
@@ -109,8 +110,12 @@ mod tests {
     fn a_control_message_is_as_long_as_the_kernel_takes_it_to_be() {
         // SAFETY: the call only computes.
         let len = |bytes| unsafe { libc::CMSG_LEN(bytes) as usize };
-        assert_eq!(Control::<libc::in_pktinfo>::LEN, len(12));
-        assert_eq!(Control::<libc::in6_pktinfo>::LEN, len(20));
+        // SAFETY: msghdr is numbers and pointers, for which all zeros is a value.
+        let mut message: libc::msghdr = unsafe { zeroed() };
+        of_v4(std::net::Ipv4Addr::LOCALHOST).put(&mut message);
+        assert_eq!(message.msg_controllen, len(12));
+        of_v6(std::net::Ipv6Addr::LOCALHOST).put(&mut message);
+        assert_eq!(message.msg_controllen, len(20));
     }
 
     #[test]
