@@ -9,9 +9,9 @@
 //! its way holds its slot and nothing else. What kills all that share a memory kills skd with such a child: the
 //! out-of-memory killer, and before Linux 5.16 a core dump.
 //!
-//! Of tests/sanitize, AddressSanitizer follows this as it is. ThreadSanitizer takes skd and the child for one thread, and
-//! valgrind refuses a clone(2) of this kind and makes a fork of one that waits: what skd may do to a slot in use is
-//! checked by no tool, but by what `Vacancy` gives out, and by tests that hold children on their way.
+//! Of tests/sanitize, AddressSanitizer follows this as it is. Under ThreadSanitizer skd waits for the child, and valgrind
+//! refuses a clone(2) of this kind and makes a fork of one that waits: what skd may do to a slot in use is checked by no
+//! tool, but by what `Vacancy` gives out, and by tests that hold children on their way.
 
 mod child;
 #[cfg(test)]
