@@ -41,12 +41,14 @@ fn services_come_and_go_and_those_that_stay_lose_nobody() {
     let mut loses_its_service = Client::tcp_to(at(7008));
     stays.hears_line();
     loses_its_service.hears_line();
-    // In the backlog while the file is read.
+    // A program may speak before skd has let go of its connection.
+    skd.status();
     let before = sockets(&skd);
     conf.put(
         "IP:7007 stream tcp nowait root /bin/echo echo changed\n\
          IP:7009 stream tcp nowait root /bin/echo echo new\n",
     );
+    // In the backlog while the file is read.
     let mut waiting = skd.while_stopped(|| {
         skd.signal(Signal::SIGHUP);
         Client::tcp_to(at(7007))
