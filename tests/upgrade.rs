@@ -1,6 +1,7 @@
 //! USR2: another binary takes skd's place, and nobody notices.
 
 mod asked;
+mod failing;
 mod jailed;
 mod kept;
 mod undecided;

@@ -109,7 +109,7 @@ impl Server {
             if self.words.is_logger(pid) || self.is_answer(pid, status) {
                 continue;
             }
-            let failure = self.starter.spawner.failure_of(pid);
+            let failure = self.starter.spawner.failure_of(pid, status);
             if let Some(child) = self.children.remove(pid) {
                 self.account(pid, &child, status, failure);
             }

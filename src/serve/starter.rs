@@ -37,7 +37,7 @@ pub(super) enum Telling {
 
 impl Starter {
     /// # Errors
-    /// ENOMEM.
+    /// ENOMEM; no descriptor could be had.
     pub(super) fn new(files: Option<FileLimit>) -> Result<Self, Errno> {
         Ok(Self {
             spawner: Spawner::new(signal::Signals::clean(), files)?,

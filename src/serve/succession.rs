@@ -9,7 +9,7 @@ use crate::serve::children::Child;
 use crate::serve::entrance::Served;
 use crate::sys::errno::Errno;
 use crate::sys::handover::Keeper;
-use crate::sys::{clock, process};
+use crate::sys::{clock, fd, process};
 use std::os::unix::ffi::OsStrExt;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
@@ -83,6 +83,7 @@ impl Server {
             stage: child.stage,
         });
         let pidfile = self.pidfile.as_ref();
+        let ((ours, theirs), heard) = self.starter.spawner.reports();
         Ok(State {
             pid: process::own_pid(),
             may_have_strangers: self.generations.may_have_strangers(),
@@ -98,6 +99,8 @@ impl Server {
             spent: self.gate.spent(now.instant),
             notify: self.notices.keep(keeper)?,
             verdicts: self.starter.verdicts.keep(keeper)?,
+            reports: Some((keeper.keep(ours)?, keeper.keep(theirs)?)),
+            heard: heard.iter().map(|(pid, errno)| (*pid, errno.0)).collect(),
             children: children.collect(),
             pendings: self.pendings.keep(&now, keeper, place_of)?,
             farewells: self.farewells.keep(&now, keeper)?,
@@ -147,6 +150,17 @@ impl Server {
         self.listeners.leave_empty(place);
     }
 
+    /// Children that the skd before us started may still have to say why they could not become PROG.
+    fn resume_reports(
+        &mut self,
+        (ours, theirs): (i32, i32),
+        heard: &[(i32, i32)],
+    ) -> Result<(), Errno> {
+        let ends = (fd::resume(ours)?, fd::resume(theirs)?);
+        let heard = heard.iter().map(|(pid, errno)| (*pid, Errno(*errno)));
+        self.starter.spawner.resume(ends, heard.collect())
+    }
+
     /// Goes on where the skd before us was.
     pub(crate) fn resume(&mut self, state: &State) {
         let now = Now::get();
@@ -183,6 +197,13 @@ impl Server {
         let verdicts = state.verdicts.map(|ends| self.resume_verdicts(ends));
         if let Some(Err(errno)) = verdicts {
             let text = format!("unable to hear what look-ups find: {errno}");
+            self.warn(Trouble::Other, None, text);
+        }
+        if let Some(Err(errno)) = state
+            .reports
+            .map(|ends| self.resume_reports(ends, &state.heard))
+        {
+            let text = format!("unable to hear which programs could not be run: {errno}");
             self.warn(Trouble::Other, None, text);
         }
         for kept in &state.pendings {

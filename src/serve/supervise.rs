@@ -291,7 +291,7 @@ impl Supervisor {
 
     fn ended(&mut self, pid: i32, since: Instant, status: Status) {
         let now = Instant::now();
-        if let Some(errno) = self.spawner.failure_of(pid) {
+        if let Some(errno) = self.spawner.failure_of(pid, status) {
             self.warn(format!("unable to run {}: {errno}", self.prog));
         }
         let lasted = now.saturating_duration_since(since);

@@ -28,9 +28,6 @@ use std::time::{Duration, Instant};
 /// How long the new binary may take for `--check`.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// How long children that are on their way to PROG are waited for, before their slots are left to them.
-const SETTLING: Duration = Duration::from_millis(100);
-
 /// The longest reason why a new binary could not be executed, in bytes.
 const REASON_BYTES: usize = 256;
 
@@ -198,23 +195,11 @@ impl Server {
             .note(|| "asked to upgrade, and the new binary agrees".into());
         self.reap();
         self.hear_reaper();
-        // What a child that is on its way has to report would be lost.
-        self.starter.spawner.settle(SETTLING);
-        self.bury_failed(Instant::now() + SETTLING);
         self.hear_news();
         // It does not know what was left out.
         self.log.close();
         let reason = self.become_successor(false);
         self.stay(&reason);
-    }
-
-    /// Children that could not become PROG are about to end; why is told, and counted, at their ends.
-    fn bury_failed(&mut self, until: Instant) {
-        while self.starter.spawner.has_failures() && Instant::now() < until {
-            std::thread::sleep(Duration::from_millis(1));
-            self.reap();
-            self.hear_reaper();
-        }
     }
 
     /// In a copy of skd: whoever is let go of is not to be held by it.

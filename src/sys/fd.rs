@@ -108,7 +108,12 @@ pub(crate) fn set_cloexec(fd: impl AsFd, on: bool) -> Result<(), Errno> {
 
 /// fcntl(2) F_DUPFD_CLOEXEC: the same file under a number from 3 up.
 pub(crate) fn duplicate(fd: impl AsFd) -> Result<OwnedFd, Errno> {
-    let number = fcntl(fd, FcntlArg::F_DUPFD_CLOEXEC(3))?;
+    duplicate_from(fd, 3)
+}
+
+/// The same under a number from `least` up.
+pub(crate) fn duplicate_from(fd: impl AsFd, least: c_int) -> Result<OwnedFd, Errno> {
+    let number = fcntl(fd, FcntlArg::F_DUPFD_CLOEXEC(least))?;
     // SAFETY: the kernel has just made this descriptor; nothing else knows of it.
     Ok(unsafe { OwnedFd::from_raw_fd(number) })
 }

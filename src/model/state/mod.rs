@@ -14,7 +14,7 @@ use std::time::Duration;
 use words::Words;
 
 /// The first line.
-const VERSION: &str = "skd-state 4";
+const VERSION: &str = "skd-state 5";
 
 /// The number of a descriptor that stays open from one to the next.
 pub(crate) type Number = i32;
@@ -196,6 +196,10 @@ pub(crate) struct State {
     pub(crate) notify: Option<Number>,
     /// The two ends of the way on which those tell what they have decided who look up names.
     pub(crate) verdicts: Option<(Number, Number)>,
+    /// The two ends of the pipe in which children say why they could not become PROG.
+    pub(crate) reports: Option<(Number, Number)>,
+    /// What was heard there of children that have not been reaped: their pids, and an errno for each.
+    pub(crate) heard: Vec<(i32, i32)>,
     pub(crate) listeners: Vec<Listener>,
     pub(crate) gone: Vec<Gone>,
     pub(crate) children: Vec<Child>,
@@ -237,6 +241,12 @@ impl State {
         if let Some((ours, theirs)) = self.verdicts {
             line(&mut out, format_args!("verdicts {ours} {theirs}"));
         }
+        if let Some((ours, theirs)) = self.reports {
+            line(&mut out, format_args!("reports {ours} {theirs}"));
+        }
+        for (pid, errno) in &self.heard {
+            line(&mut out, format_args!("heard {pid} {errno}"));
+        }
         let words = self.listeners.iter().map(lines::listener);
         let words = words.chain(self.spent.iter().map(lines::spent));
         let words = words.chain(self.gone.iter().map(lines::gone));
@@ -269,6 +279,8 @@ impl State {
             spent: Vec::new(),
             notify: None,
             verdicts: None,
+            reports: None,
+            heard: Vec::new(),
             listeners: Vec::new(),
             gone: Vec::new(),
             children: Vec::new(),
@@ -317,11 +329,8 @@ impl State {
             numbers.extend([*contents, at.folder]);
         }
         numbers.extend(self.notify);
-        numbers.extend(
-            self.verdicts
-                .iter()
-                .flat_map(|(ours, theirs)| [*ours, *theirs]),
-        );
+        let ways = self.verdicts.iter().chain(&self.reports);
+        numbers.extend(ways.flat_map(|(ours, theirs)| [*ours, *theirs]));
         numbers.extend(self.pendings.iter().map(|pending| pending.conn));
         numbers.extend(self.farewells.iter().map(|farewell| farewell.conn));
         numbers.extend(self.visits.iter().map(|visit| visit.conn));
@@ -351,6 +360,8 @@ impl State {
             "spent" => self.spent.push(words.spent()?),
             "notify" => self.notify = Some(words.number()?),
             "verdicts" => self.verdicts = Some((words.number()?, words.number()?)),
+            "reports" => self.reports = Some((words.number()?, words.number()?)),
+            "heard" => self.heard.push((words.number()?, words.number()?)),
             "listener" => self.listeners.push(words.listener()?),
             "gone" => self.gone.push(words.gone()?),
             "child" => self.children.push(words.child()?),

@@ -181,6 +181,8 @@ fn whole() -> State {
         children: children(),
         notify: Some(16),
         verdicts: Some((17, 18)),
+        reports: Some((30, 31)),
+        heard: vec![(101, 2), (102, 8)],
         pendings: pendings(),
         farewells: vec![Farewell {
             conn: 21,
@@ -219,7 +221,7 @@ fn what_goes_in_comes_out() {
 fn every_number_is_told() {
     let mut numbers = whole().numbers();
     numbers.sort_unstable();
-    assert_eq!(numbers, (9..=29).collect::<Vec<_>>());
+    assert_eq!(numbers, (9..=31).collect::<Vec<_>>());
 }
 
 /// Cut anywhere, or of another version, it is none.
@@ -230,7 +232,7 @@ fn anything_else_is_no_state() {
         assert_eq!(State::decode(&text[..len]), None, "{len}");
     }
     let swaps = [
-        ("skd-state 4", "skd-state 3"),
+        ("skd-state 5", "skd-state 4"),
         ("process 42", "process 0"),
         ("process 42 1", "process 42 2"),
         ("process", "procession"),
@@ -241,6 +243,8 @@ fn anything_else_is_no_state() {
         ("visit 25 2 chargen", "visit 25 2 charged"),
         ("visit 25 2", "visit 25 3"),
         ("gone x", "gone y"),
+        ("reports 30 31", "reports 30"),
+        ("heard 101 2", "heard 101 2 3"),
         ("spent 5 all", "spent 5 none"),
         ("rules 27", "rules x"),
         ("metrics 22", "metrics 22 x"),
@@ -260,7 +264,7 @@ fn anything_else_is_no_state() {
         assert!(text.contains(from), "{from}");
         assert_eq!(State::decode(&text.replacen(from, to, 1)), None, "{to}");
     }
-    for text in ["", "end\n", "skd-state 4\nend\n"] {
+    for text in ["", "end\n", "skd-state 5\nend\n"] {
         assert_eq!(State::decode(text), None);
     }
 }

@@ -3,17 +3,18 @@
 
 use crate::sys::kernel::{self, Action, LAST_SIGNAL};
 use crate::sys::limits;
+use crate::sys::spawn::reports::Report;
 use crate::sys::spawn::slot::{PID_DIGITS, Shared};
 use std::ffi::{c_int, c_long, c_void};
-use std::sync::atomic::{Ordering, fence};
 
 /// What a child exits with that could not become PROG, as a shell does.
-const NOT_EXECUTED: usize = 127;
+pub(super) const NOT_EXECUTED: u8 = 127;
 const F_SETFD: usize = libc::F_SETFD.cast_unsigned() as usize;
 
-/// The calls are, in this order: futex, where skd has not closed the connection yet; rt_sigaction for each signal that skd has otherwise than the child; dup3 onto each of
-/// 0 to 3 that is handed over, or fcntl where the descriptor has that number already; prlimit64; setsid; getpid;
-/// rt_sigprocmask; execve. When a dup3, the fcntl or execve fails: exit_group, with the errno in the slot.
+/// The calls are, in this order: futex, where skd has not closed the connection yet; rt_sigaction for each signal that
+/// skd has otherwise than the child; dup3 onto each of 0 to 3 that is handed over, or fcntl where the descriptor has that
+/// number already; prlimit64; setsid; getpid; rt_sigprocmask; execve. When a dup3, the fcntl or execve fails: getpid;
+/// write, of what `Reports` hears; exit_group.
 pub(super) extern "C" fn become_prog(argument: *mut c_void) -> c_int {
     // SAFETY: the argument is the slot's Shared, which nobody writes while this child uses it.
     let shared = unsafe { &*argument.cast::<Shared>() };
@@ -43,17 +44,26 @@ pub(super) extern "C" fn become_prog(argument: *mut c_void) -> c_int {
         // SAFETY: path, argv and envp are as execve(2) wants them, and stay while the slot is in use.
         failed = unsafe { kernel::syscall(libc::SYS_execve, [path, argv, envp, 0]) };
     }
-    #[expect(
-        clippy::cast_possible_truncation,
-        reason = "the kernel returns -4095 to -1 here"
-    )]
-    shared.failed.store(-failed as i32, Ordering::Relaxed);
-    // The kernel clears the word of the slot when this process is gone: whoever sees that is to see the errno too.
-    fence(Ordering::Release);
+    report(shared, failed);
     loop {
         // SAFETY: the call takes no pointer and does not return.
-        unsafe { kernel::syscall(libc::SYS_exit_group, [NOT_EXECUTED, 0, 0, 0]) };
+        unsafe { kernel::syscall(libc::SYS_exit_group, [NOT_EXECUTED.into(), 0, 0, 0]) };
     }
+}
+
+/// Says why PROG could not be executed. There is room for it in the pipe: see `Reports`.
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "a pid is an int, and the kernel returned -4095 to -1"
+)]
+fn report(shared: &Shared, failed: c_long) {
+    // SAFETY: the call takes no pointer.
+    let pid = unsafe { kernel::syscall(libc::SYS_getpid, [0; 4]) };
+    let report: Report = [pid as c_int, -failed as c_int];
+    let from = (&raw const report).expose_provenance();
+    let to = shared.reports.cast_unsigned() as usize;
+    // SAFETY: the kernel reads as many bytes as the report has.
+    unsafe { kernel::syscall(libc::SYS_write, [to, from, size_of::<Report>(), 0]) };
 }
 
 fn set_actions(shared: &Shared) {

@@ -4,6 +4,7 @@
 use super::{Handing, Spawner};
 use crate::sys::errno::{Errno, check};
 use crate::sys::fork;
+use crate::sys::process::Status;
 use crate::sys::program::Program;
 use crate::sys::signal::Signals;
 use std::ffi::CString;
@@ -71,7 +72,8 @@ fn hand(number: i32, handing: Handing, report: &Path) -> (i32, Option<Errno>) {
     let fd = unsafe { BorrowedFd::borrow_raw(number) };
     let pid = vacancy.spawn(&program, fd, handing, None).unwrap();
     let ended_well = fork::wait_for(pid);
-    let failure = spawner.failure_of(pid);
+    let status = if ended_well { 0 } else { 127 };
+    let failure = spawner.failure_of(pid, Status::Exit(status));
     assert_eq!(ended_well, failure.is_none());
     (pid, failure)
 }

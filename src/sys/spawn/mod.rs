@@ -3,10 +3,10 @@
 //!
 //! A child is made by clone(2) with CLONE_VM and, where `sys::kernel` has calls of its own, without CLONE_VFORK: no page
 //! table is copied, and skd is not suspended until the child has become PROG. All that the child touches until then
-//! belongs to its slot: stack, pointers, the connection's own environment, the number of the connection, an errno to
-//! report. The kernel clears the slot's thread id when the child's use of our memory ends, by exec or exit
+//! belongs to its slot: stack, pointers, the connection's own environment, the number of the connection. The kernel clears the slot's thread id when the child's use of our memory ends, by exec or exit
 //! (CLONE_CHILD_CLEARTID): the slot is free again, and no call is needed to learn it. A child that is stopped or slow on
-//! its way holds its slot and nothing else. What kills all that share a memory kills skd with such a child: the
+//! its way holds its slot and nothing else. One that cannot become PROG says why in a pipe, which outlives the memory:
+//! another skd may have taken our place by then. What kills all that share a memory kills skd with such a child: the
 //! out-of-memory killer, and before Linux 5.16 a core dump.
 //!
 //! Of tests/sanitize, AddressSanitizer follows this as it is. Under ThreadSanitizer skd waits for the child, and valgrind
@@ -16,17 +16,22 @@
 mod child;
 #[cfg(test)]
 mod handed;
+mod reports;
 mod slot;
 
 use crate::sys::clock;
 use crate::sys::errno::Errno;
 use crate::sys::hold::Turn;
 use crate::sys::limits::FileLimit;
+use crate::sys::process::Status;
 use crate::sys::program::Program;
 use crate::sys::signal::Signals;
+use child::NOT_EXECUTED;
+use reports::Reports;
 use slot::Slot;
+use std::ffi::c_int;
 use std::mem::ManuallyDrop;
-use std::os::fd::{AsRawFd, BorrowedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
@@ -47,7 +52,7 @@ pub(crate) struct Handing {
     pub(crate) third: bool,
 }
 
-/// The slots, and the failures that have not been asked for yet.
+/// The slots, and why those failed whose end has not been seen yet.
 pub(crate) struct Spawner {
     /// Never freed: a child may still be on its way to execve when skd ends, and reads its slot until then.
     slots: ManuallyDrop<Vec<Slot>>,
@@ -57,8 +62,7 @@ pub(crate) struct Spawner {
     signals: Signals,
     /// A child's limit of descriptors, where ours is another.
     files: Option<FileLimit>,
-    /// Failed execs whose slot was used again before their end was seen.
-    failures: Vec<(i32, Errno)>,
+    reports: Reports,
 }
 
 /// A slot that nobody uses, ready to be filled in.
@@ -66,13 +70,14 @@ pub(crate) struct Vacancy<'a> {
     slot: &'a mut Slot,
     signals: Signals,
     files: Option<FileLimit>,
+    reports: c_int,
 }
 
 impl Spawner {
     /// `signals` are what a child is to find, `files` its limit of descriptors where ours is another.
     ///
     /// # Errors
-    /// ENOMEM.
+    /// ENOMEM; no descriptor could be had.
     pub(crate) fn new(signals: Signals, files: Option<FileLimit>) -> Result<Self, Errno> {
         let slots = (0..SLOTS)
             .map(|_| Slot::new())
@@ -82,7 +87,7 @@ impl Spawner {
             turn: 0,
             signals,
             files,
-            failures: Vec::new(),
+            reports: Reports::new()?,
         })
     }
 
@@ -98,7 +103,6 @@ impl Spawner {
     pub(crate) fn vacancy(&mut self) -> Option<Vacancy<'_>> {
         let place = self.free_slot()?;
         self.turn = (place + 1) % SLOTS;
-        self.keep_failure(place);
         let slot = self.slots.get_mut(place)?;
         slot.strings.clear();
         slot.replaces = false;
@@ -106,18 +110,8 @@ impl Spawner {
             slot,
             signals: self.signals,
             files: self.files,
+            reports: self.reports.for_a_start(),
         })
-    }
-
-    /// Waits until every slot is free, but not longer than `patience`.
-    pub(crate) fn settle(&self, patience: Duration) {
-        let until = Instant::now() + patience;
-        for slot in self.slots.iter() {
-            while slot.in_use() != 0 && Instant::now() < until {
-                let left = until.saturating_duration_since(Instant::now());
-                Self::wait(std::iter::once(slot), left);
-            }
-        }
     }
 
     /// Waits until the child `pid` has become PROG or has ended, but not longer than `patience`: a file system that does
@@ -133,7 +127,7 @@ impl Spawner {
             }
             Self::wait(std::iter::once(slot), left);
         }
-        self.failure_of(pid)
+        self.reports.take(pid)
     }
 
     fn free_slot(&self) -> Option<usize> {
@@ -145,36 +139,32 @@ impl Spawner {
         })
     }
 
-    /// A failed exec in the slot is remembered until its child is reaped. No more are kept than there are children.
-    fn keep_failure(&mut self, place: usize) {
-        let Some(slot) = self.slots.get_mut(place) else {
-            return;
-        };
-        let pid = std::mem::take(&mut slot.pid);
-        if let Some(errno) = slot.take_failure() {
-            self.failures.push((pid, errno));
-        }
-    }
-
     /// Why the child `pid`, which has just been reaped, did not become PROG; `None` if it did.
-    pub(crate) fn failure_of(&mut self, pid: i32) -> Option<Errno> {
-        for slot in self.slots.iter_mut() {
-            if slot.pid == pid {
-                slot.pid = 0;
-                return slot.take_failure();
-            }
+    pub(crate) fn failure_of(&mut self, pid: i32, status: Status) -> Option<Errno> {
+        match status {
+            // So ends nobody who has said something: there is nothing to be heard.
+            Status::Exit(code) if code != i32::from(NOT_EXECUTED) => None,
+            Status::Exit(_) | Status::Signal(_) => self.reports.take(pid),
         }
-        let place = self
-            .failures
-            .iter()
-            .position(|(failed, _)| *failed == pid)?;
-        Some(self.failures.swap_remove(place).1)
     }
 
-    /// Whether a child that did not become PROG has still to be asked for.
-    pub(crate) fn has_failures(&self) -> bool {
-        let mut slots = self.slots.iter();
-        !self.failures.is_empty() || slots.any(|slot| slot.pid != 0 && slot.has_failed())
+    /// What an skd in our place needs in order to know it of the children that have not been reaped: the pipe in which
+    /// they say it, and what was heard there already.
+    pub(crate) fn reports(&self) -> ((&OwnedFd, &OwnedFd), &[(i32, Errno)]) {
+        (self.reports.ends(), self.reports.heard())
+    }
+
+    /// The same of the skd before us.
+    ///
+    /// # Errors
+    /// No descriptor could be had.
+    pub(crate) fn resume(
+        &mut self,
+        ends: (OwnedFd, OwnedFd),
+        heard: Vec<(i32, Errno)>,
+    ) -> Result<(), Errno> {
+        self.reports = Reports::of(ends, heard)?;
+        Ok(())
     }
 
     /// futex_waitv(2) on the thread ids of slots in use: until one is cleared, or `patience` has passed. If one is free
@@ -253,7 +243,8 @@ impl Vacancy<'_> {
         turn: Option<Turn>,
     ) -> Result<i32, Errno> {
         let what = (fd.as_raw_fd(), handing, turn);
-        self.slot.start(program, what, (self.signals, self.files))
+        let how = (self.signals, self.files);
+        self.slot.start(program, what, how, self.reports)
     }
 
     /// The same with the standard descriptors as they are.
@@ -262,6 +253,7 @@ impl Vacancy<'_> {
     /// EAGAIN, ENOMEM: no process could be had.
     pub(crate) fn spawn_plain(self, program: &Rc<Program>) -> Result<i32, Errno> {
         let what = (-1, Handing::default(), None);
-        self.slot.start(program, what, (self.signals, self.files))
+        let how = (self.signals, self.files);
+        self.slot.start(program, what, how, self.reports)
     }
 }

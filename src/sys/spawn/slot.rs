@@ -1,4 +1,4 @@
-//! A slot: all that a child reads and writes until it leaves our memory.
+//! A slot: all that a child reads and writes of our memory until it leaves it.
 
 use crate::sys::errno::{Errno, check};
 use crate::sys::hold::Turn;
@@ -22,13 +22,12 @@ pub(super) const PID_DIGITS: usize = 10;
 /// Where the child writes its own pid; a NUL ends the string behind it.
 const LISTEN_PID: &[u8; 22] = b"LISTEN_PID=0000000000\0";
 
-/// What the child reads and writes, at an address that does not change. While the slot is in use skd touches only the
-/// two atomics.
+/// What the child reads, at an address that does not change. While the slot is in use skd touches only the atomic.
 pub(super) struct Shared {
     /// Not 0 from before clone until the kernel clears it: the child still uses our memory.
     in_use: AtomicI32,
-    /// The errno of what kept the child from becoming PROG, 0 if nothing did.
-    pub(super) failed: AtomicI32,
+    /// The descriptor to say in why it could not become PROG.
+    pub(super) reports: c_int,
     pub(super) path: *const c_char,
     pub(super) argv: *const *const c_char,
     pub(super) envp: *const *const c_char,
@@ -68,7 +67,7 @@ impl Slot {
     pub(super) fn new() -> Result<Self, Errno> {
         let shared = Box::new(Shared {
             in_use: AtomicI32::new(0),
-            failed: AtomicI32::new(0),
+            reports: -1,
             path: null(),
             argv: null(),
             envp: null(),
@@ -95,24 +94,12 @@ impl Slot {
     }
 
     fn shared(&self) -> &Shared {
-        // SAFETY: leaked in `new`, so it lives for ever; a child writes nothing but the atomics.
+        // SAFETY: leaked in `new`, so it lives for ever; while a child reads it only the kernel writes, to the atomic.
         unsafe { self.shared.as_ref() }
     }
 
     pub(super) fn in_use(&self) -> i32 {
         self.shared().in_use.load(Ordering::Acquire)
-    }
-
-    /// Whether its child did not become PROG, and nobody has asked why.
-    pub(super) fn has_failed(&self) -> bool {
-        self.shared().failed.load(Ordering::Relaxed) != 0
-    }
-
-    pub(super) fn take_failure(&self) -> Option<Errno> {
-        match self.shared().failed.swap(0, Ordering::Relaxed) {
-            0 => None,
-            errno => Some(Errno(errno)),
-        }
     }
 
     pub(super) fn as_futex(&self) -> libc::futex_waitv {
@@ -133,6 +120,7 @@ impl Slot {
         program: &Rc<Program>,
         (fd, handing, turn): (c_int, Handing, Option<Turn>),
         (signals, files): (Signals, Option<FileLimit>),
+        reports: c_int,
     ) -> Result<i32, Errno> {
         let pid_at = handing.third.then(|| {
             self.strings.extend_from_slice(LISTEN_PID);
@@ -161,6 +149,7 @@ impl Slot {
         shared.listen_pid = listen_pid;
         // skd itself waits there until the child is gone from its memory, and could release nobody.
         shared.turn = turn.filter(|_| kernel::WAITING == 0);
+        shared.reports = reports;
         // Set here and not by CLONE_CHILD_SETTID: the slot must be in use before the child first runs.
         shared.in_use.store(1, Ordering::Release);
         let flags = kernel::WAITING | libc::CLONE_VM | libc::CLONE_CHILD_CLEARTID | libc::SIGCHLD;

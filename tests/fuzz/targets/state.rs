@@ -18,8 +18,8 @@ use std::net::{SocketAddrV4, SocketAddrV6};
 use std::time::Duration;
 
 /// Of these a state has one; where there are more the last one counts.
-const ONCE: [&str; 8] = [
-    "process", "pidfile", "log", "prog", "rules", "services", "notify", "verdicts",
+const ONCE: [&str; 9] = [
+    "process", "pidfile", "log", "prog", "rules", "services", "notify", "verdicts", "reports",
 ];
 
 // A text; or behind a first byte of 0 what a state is made of.
@@ -305,6 +305,8 @@ impl Bytes<'_> {
             sum: self.counts(),
             notify: self.maybe(Self::number),
             verdicts: self.maybe(|it| (it.number(), it.number())),
+            reports: self.maybe(|it| (it.number(), it.number())),
+            heard: self.some(|it| (it.number(), it.number())),
             listeners: self.some(Self::listener),
             gone: self.some(Self::gone),
             children: Vec::new(),
