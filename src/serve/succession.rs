@@ -67,6 +67,8 @@ impl Server {
                     .transpose()?,
                 waited: listening.lent.waited(),
                 has_news: listening.lent.has_news(),
+                was_executed: listening.was_executed,
+                is_again: listening.lent.is_again,
                 unread: (stamp, starts),
                 rests_until: rests_until.map(|until| now.number_of(until)),
                 tally: self.tallies.get(place),
@@ -190,6 +192,8 @@ impl Server {
         }
         for (listening, kept) in self.listeners.all_mut().zip(&state.listeners) {
             listening.is_kept = kept.is_kept;
+            listening.was_executed = kept.was_executed;
+            listening.lent.is_again = kept.is_again;
             listening.lent.resume(kept.waited, kept.has_news);
             let rests_until = kept.rests_until.map(|until| now.moment_of(until));
             listening.guard.resume(kept.unread, rests_until);

@@ -99,3 +99,16 @@ fn one_that_had_failed_is_counted_and_told_at_its_end() {
     assert_eq!(skd.status(), "0 accepted 2 denied 0 failed 2");
     assert_eq!(told(skd, &prog), 2);
 }
+
+/// The program is started for the same client again and again, by whichever skd.
+#[test]
+fn who_waits_for_a_program_that_is_not_executed_is_counted_once() {
+    let (copy, _, mut skd) = start("-1 -w -t 127.0.0.1:0");
+    let _client = Client::tcp(skd.port());
+    // The next pause is one of a second.
+    skd.waits_for_nth(", leaving who waits", 3);
+    upgrade(&mut skd, &copy);
+    skd.waits_for_nth(", leaving who waits", 4);
+    assert_eq!(skd.status(), "0 accepted 1 denied 0 failed 1");
+    skd.stop();
+}

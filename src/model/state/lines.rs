@@ -48,13 +48,15 @@ pub(super) fn listener(listener: &Listener) -> String {
     let service = or_none(listener.service.as_ref().map(|name| hex(name)));
     let waited = or_none(listener.waited);
     let (is_kept, has_news) = (u8::from(listener.is_kept), u8::from(listener.has_news));
+    let (was_executed, is_again) = (u8::from(listener.was_executed), u8::from(listener.is_again));
     let (stamp, starts) = listener.unread;
     let stamp = or_none(stamp.as_ref().map(Duration::as_nanos));
     let rests = or_none(listener.rests_until.as_ref().map(Duration::as_nanos));
     let file = file(listener.file.as_ref());
     let tally = tally(&listener.tally);
     format!(
-        "listener {adopted} {service} {is_kept} {waited} {has_news} {stamp} {starts} {rests} {tally}{file}"
+        "listener {adopted} {service} {is_kept} {waited} {has_news} {was_executed} {is_again} \
+         {stamp} {starts} {rests} {tally}{file}"
     )
 }
 

@@ -66,6 +66,9 @@ pub(crate) struct Listener {
     /// What waited when the program that has it was started, and whether more has come since.
     pub(crate) waited: Option<u64>,
     pub(crate) has_news: bool,
+    /// Whether the last program that had it could be executed, and whether the next is started for the same client.
+    pub(crate) was_executed: bool,
+    pub(crate) is_again: bool,
     /// The stamp of the datagram for which a program was last started, and how often one was.
     pub(crate) unread: (Option<Duration>, u32),
     /// CLOCK_MONOTONIC until when none is started again.

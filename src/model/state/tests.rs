@@ -120,6 +120,8 @@ fn listeners() -> Vec<Listener> {
         file,
         waited: None,
         has_news: false,
+        was_executed: true,
+        is_again: false,
         unread: (None, 0),
         rests_until: None,
         tally: Tally::default(),
@@ -130,6 +132,8 @@ fn listeners() -> Vec<Listener> {
             is_kept: true,
             waited: Some(5),
             has_news: true,
+            was_executed: false,
+            is_again: true,
             unread: (Some(Duration::new(1_800_000_000, 1)), 4),
             rests_until: Some(Duration::from_secs(9)),
             tally: Tally {

@@ -45,6 +45,7 @@ impl<'a> Words<'a> {
         let is_kept = self.flag()?;
         let waited = self.or_none()?;
         let has_news = self.flag()?;
+        let (was_executed, is_again) = (self.flag()?, self.flag()?);
         let stamp = self.or_none()?.map(Duration::from_nanos);
         let starts = self.number()?;
         let rests_until = self.or_none()?.map(Duration::from_nanos);
@@ -57,6 +58,8 @@ impl<'a> Words<'a> {
             file,
             waited,
             has_news,
+            was_executed,
+            is_again,
             unread: (stamp, starts),
             rests_until,
             tally,

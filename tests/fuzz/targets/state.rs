@@ -209,6 +209,8 @@ impl Bytes<'_> {
             file: self.file(),
             waited: self.maybe(Self::long),
             has_news: self.flag(),
+            was_executed: self.flag(),
+            is_again: self.flag(),
             unread: (self.maybe(Self::span), self.word()),
             rests_until: self.maybe(Self::span),
             tally: self.tally(),
