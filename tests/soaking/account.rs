@@ -10,6 +10,16 @@ use std::time::Duration;
 /// Memory at the end is at most a tenth more than at the beginning, and this: a few pages are no growth.
 const SLACK_KB: u64 = 64;
 
+/// The first and the last that can be compared: the first round after an upgrade fills what is kept, and the reaper, which
+/// has descriptors and memory of its own, is begun when it is first needed.
+fn compared(samples: &[Footprint]) -> Option<(Footprint, Footprint)> {
+    let last = samples.last()?;
+    let has_reaper = |it: &Footprint| it.reaper_fds > 0;
+    let mut settled = samples.iter().skip(1);
+    let first = settled.find(|it| has_reaper(it) == has_reaper(last))?;
+    Some((*first, *last))
+}
+
 /// Footprints of the two, in the rounds without upgrades of theirs, in which nothing is begun anew.
 #[derive(Default)]
 pub(crate) struct Account {
@@ -40,8 +50,7 @@ impl Account {
     pub(crate) fn is_flat(&self) -> Vec<String> {
         let mut wrong = Vec::new();
         for (name, samples) in ["file", "syslog"].iter().zip(&self.samples) {
-            // The first round after an upgrade fills what is kept.
-            let (Some(first), Some(last)) = (samples.get(1), samples.last()) else {
+            let Some((first, last)) = compared(samples) else {
                 continue;
             };
             for (what, before, after) in [
@@ -123,7 +132,7 @@ impl Account {
             .enumerate()
         {
             let samples = &self.samples[place];
-            if let (Some(first), Some(last)) = (samples.get(1).copied(), samples.last().copied()) {
+            if let Some((first, last)) = compared(samples) {
                 self.row(
                     &format!("{name}: private memory, first and last"),
                     format!("{} and {} kB", first.dirty_kb, last.dirty_kb),
