@@ -3,11 +3,12 @@
 //!
 //! A child is made by clone(2) with CLONE_VM and, where `sys::kernel` has calls of its own, without CLONE_VFORK: no page
 //! table is copied, and skd is not suspended until the child has become PROG. All that the child touches until then
-//! belongs to its slot: stack, pointers, the connection's own environment, the number of the connection. The kernel clears the slot's thread id when the child's use of our memory ends, by exec or exit
-//! (CLONE_CHILD_CLEARTID): the slot is free again, and no call is needed to learn it. A child that is stopped or slow on
-//! its way holds its slot and nothing else. One that cannot become PROG says why in a pipe, which outlives the memory:
-//! another skd may have taken our place by then. What kills all that share a memory kills skd with such a child: the
-//! out-of-memory killer, and before Linux 5.16 a core dump.
+//! belongs to its slot: stack, pointers, the connection's own environment, the number of the connection. The kernel
+//! clears the slot's thread id when the child's use of our memory ends, by exec or exit (CLONE_CHILD_CLEARTID): the slot
+//! is free again, and no call is needed to learn it. A child that is stopped or slow on its way holds its slot and nothing
+//! else. One that cannot become PROG says why in a pipe, which outlives the memory: another skd may have taken our place
+//! by then. What kills all that share a memory kills skd with such a child: the out-of-memory killer, and before Linux
+//! 5.16 a core dump.
 //!
 //! Of tests/sanitize, AddressSanitizer follows this as it is. Under ThreadSanitizer skd waits for the child, and valgrind
 //! refuses a clone(2) of this kind and makes a fork of one that waits: what skd may do to a slot in use is checked by no
