@@ -245,6 +245,25 @@ fn what_waits_in_a_backlog_keeps_skd_from_ending_no_more_than_what_does_not() {
     }
 }
 
+/// Then nobody but skd has the connection.
+#[test]
+fn a_connection_for_which_there_is_no_process_is_closed_without_waiting() {
+    if !need::program("strace") {
+        return;
+    }
+    let folder = Folder::new();
+    let path = folder.path("s");
+    let listener = stingy();
+    let mut skd = Skd::new(&format!("-v -l {path} cat")).start();
+    let none = "-e inject=clone,?fork,?vfork:error=EAGAIN -o /dev/null";
+    let strace = Strace::on(&skd, none);
+    let kept = brings_trouble(&listener, &path, SockType::Stream).unwrap();
+    skd.waits_for("closing the connection");
+    skd.status();
+    drop((strace, kept));
+    skd.stop();
+}
+
 /// The program has ended long before skd comes to close what it had given to it.
 #[test]
 fn a_program_that_ends_at_once_leaves_nothing_to_skd_that_takes_long_to_close() {

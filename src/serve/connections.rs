@@ -159,13 +159,14 @@ impl Server {
             additions::replace(pairs(variables), strings);
             Telling::Instead
         });
+        let pid = match started {
+            Ok(pid) => pid,
+            // Nobody else has the connection.
+            Err(errno) => return self.no_process(place, guest.source, errno),
+        };
         // Soon, so that it is the child who is the last to close it and ends the connection.
         let who = guest.leave();
         self.starter.hold.release();
-        let pid = match started {
-            Ok(pid) => pid,
-            Err(errno) => return self.no_process(place, who.source, errno),
-        };
         let took = begun.elapsed();
         self.tallies.start(place, took);
         self.adopt_child(place, Some(who), pid, Stage::Running);

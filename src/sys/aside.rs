@@ -62,7 +62,8 @@ pub(crate) fn close(fd: OwnedFd) {
 /// Whether so much waits that nobody more is to be taken from a unix socket.
 pub(crate) fn is_burdened() -> bool {
     let mut state = state();
-    if !state.unsent.is_empty() {
+    // Where no thread could be had until now there may be one.
+    if !state.unsent.is_empty() || (state.closers == 0 && state.queue.is_some()) {
         state.send();
     }
     state.unsent.len() >= WAITING
