@@ -8,8 +8,8 @@ use crate::kit::{DEADLINE, Folder, eventually, need};
 use nix::libc;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{
-    AddressFamily, ControlMessage, MsgFlags, SockType, UnixAddr, connect, sendmsg, setsockopt,
-    sockopt,
+    AddressFamily, ControlMessage, MsgFlags, SockType, UnixAddr, connect, recv, sendmsg,
+    setsockopt, sockopt,
 };
 use std::fs;
 use std::io::{IoSlice, Write};
@@ -52,11 +52,16 @@ fn passes(passed: &impl AsRawFd, path: &str, style: SockType) -> Option<bool> {
     let socket: OwnedFd = raw_socket(AddressFamily::Unix, style);
     set_nonblocking(&socket, true);
     connect(socket.as_raw_fd(), &UnixAddr::new(path).unwrap()).ok()?;
+    Some(pass(&socket, passed))
+}
+
+/// Whether the client could still pass it.
+fn pass(socket: &OwnedFd, passed: &impl AsRawFd) -> bool {
     let passed = [passed.as_raw_fd()];
     let bytes = [IoSlice::new(b"x")];
     let parts = [ControlMessage::ScmRights(&passed)];
     let flags = MsgFlags::MSG_NOSIGNAL;
-    Some(sendmsg::<()>(socket.as_raw_fd(), &bytes, &parts, flags, None).is_ok())
+    sendmsg::<()>(socket.as_raw_fd(), &bytes, &parts, flags, None).is_ok()
 }
 
 /// Passes a lingering connection on, and keeps no copy; it lingers as long as the result is there. `None` as `passes`.
@@ -224,6 +229,37 @@ fn what_takes_long_to_close_keeps_nothing_behind_it_open() {
     }
     drop(kept);
     skd.stop();
+}
+
+/// The connection is kept for a while; as long as that may be, its client hears of the end.
+#[test]
+fn who_is_not_let_in_hears_of_the_end_at_once_whatever_was_passed() {
+    if !need::program("strace") {
+        return;
+    }
+    let folder = Folder::new();
+    let path = folder.path("s");
+    let uid = nix::unistd::getuid();
+    for (options, style) in [
+        (
+            format!("--seqpacket --deny uid:{uid} -l {path}"),
+            SockType::SeqPacket,
+        ),
+        (format!("--metrics {path} -t 127.0.0.1:0"), SockType::Stream),
+    ] {
+        let skd = Skd::new(&format!("-v {options} true")).start();
+        // As if the threads that close took nothing any more.
+        let strace = Strace::on(&skd, "-e inject=sendmsg:error=EAGAIN -o /dev/null");
+        let socket: OwnedFd = raw_socket(AddressFamily::Unix, style);
+        connect(socket.as_raw_fd(), &UnixAddr::new(path.as_str()).unwrap()).unwrap();
+        pass(&socket, &std::io::stdin());
+        eventually("the end", || {
+            let heard = recv(socket.as_raw_fd(), &mut [0], MsgFlags::MSG_DONTWAIT);
+            (heard == Ok(0)).then_some(())
+        });
+        drop(strace);
+        skd.stop();
+    }
 }
 
 /// Every place is taken, and the next one who brings something waits in the backlog.

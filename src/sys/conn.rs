@@ -159,8 +159,9 @@ fn told_besides(socket: BorrowedFd<'_>) -> Result<usize, Errno> {
 /// Whether there may be descriptors in what is unread, when nothing more can come.
 fn may_hold_files(socket: BorrowedFd<'_>) -> bool {
     let fd = socket.as_raw_fd();
+    // The client hears of the end now, however long the descriptor is kept.
     // SAFETY: the call takes no pointer.
-    let _ = unsafe { libc::shutdown(fd, libc::SHUT_RD) };
+    let _ = unsafe { libc::shutdown(fd, libc::SHUT_RDWR) };
     // A record hides what is behind it.
     if socket::keeps_records(socket) {
         return true;
