@@ -4,7 +4,7 @@
 use crate::kit::net::{Client, raw_socket, set_nonblocking, tcp_from_loopback};
 use crate::kit::skd::{Running, Skd};
 use crate::kit::strace::Strace;
-use crate::kit::{DEADLINE, Folder, eventually, need};
+use crate::kit::{DEADLINE, Folder, eventually, need, seccomp};
 use nix::libc;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{
@@ -260,6 +260,25 @@ fn who_is_not_let_in_hears_of_the_end_at_once_whatever_was_passed() {
         drop(strace);
         skd.stop();
     }
+}
+
+/// unshare(2) fails so in many a container.
+#[test]
+fn where_threads_may_have_no_table_of_their_own_what_was_passed_is_closed_too() {
+    let folder = Folder::new();
+    let path = folder.path("s");
+    let start = || {
+        seccomp::forbid(libc::SYS_unshare.try_into().unwrap(), libc::EPERM);
+        Skd::new(&format!("-v --metrics {path} -t 127.0.0.1:0 true")).start()
+    };
+    let skd = std::thread::scope(|scope| scope.spawn(start).join().unwrap());
+    let (ours, passed) = std::io::pipe().unwrap();
+    assert_eq!(passes(&passed, &path, SockType::Stream), Some(true));
+    drop(passed);
+    let mut asked = [PollFd::new(ours.as_fd(), PollFlags::POLLIN)];
+    let waits = PollTimeout::try_from(DEADLINE).unwrap();
+    assert_eq!(poll(&mut asked, waits), Ok(1));
+    skd.stop();
 }
 
 /// Every place is taken, and the next one who brings something waits in the backlog.
