@@ -10,6 +10,7 @@ mod notes;
 mod pages;
 mod services;
 
+#[cfg(feature = "top")]
 pub(crate) use limits::constant;
 
 use crate::kit::skd::{BINARY, Skd};
