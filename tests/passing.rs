@@ -7,6 +7,7 @@ use crate::kit::strace::Strace;
 use crate::kit::{DEADLINE, Folder, eventually, need, seccomp};
 use nix::libc;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::signal::Signal;
 use nix::sys::socket::{
     AddressFamily, ControlMessage, MsgFlags, SockType, UnixAddr, connect, recv, sendmsg,
     setsockopt, sockopt,
@@ -298,6 +299,23 @@ fn what_waits_in_a_backlog_keeps_skd_from_ending_no_more_than_what_does_not() {
         skd.stop();
         drop((places, kept));
     }
+}
+
+#[test]
+fn an_upgrade_waits_for_nothing_that_is_still_to_be_closed() {
+    let folder = Folder::new();
+    let path = folder.path("s");
+    let listener = stingy();
+    let mut skd = Skd::new(&format!("-1 -vv -t 127.0.0.1:0 --metrics {path} cat")).start();
+    let port = skd.port();
+    let kept: Vec<_> = (0..3)
+        .map(|_| brings_trouble(&listener, &path, SockType::Stream).unwrap())
+        .collect();
+    skd.signal(Signal::SIGUSR2);
+    skd.waits_for("in the place of the skd before");
+    Client::tcp(port).says("hello\n").hears("hello\n");
+    drop(kept);
+    skd.stop();
 }
 
 /// Then nobody but skd has the connection.

@@ -198,7 +198,10 @@ impl Server {
         self.hear_news();
         // It does not know what was left out.
         self.log.close();
-        let reason = self.become_successor(false);
+        let reason = match fork::outlive() {
+            Ok(_until_then) => self.become_successor(false),
+            Err(errno) => errno.to_string(),
+        };
         self.stay(&reason);
     }
 

@@ -73,6 +73,26 @@ pub(crate) fn wait_for(pid: i32) -> bool {
     }
 }
 
+/// Before execve(2), which closes what is not handed over, and would wait for what strangers have passed along: from here on a
+/// process has all of it, too, until what is returned is closed. A process that ends waits for nothing.
+///
+/// # Errors
+/// No process could be had.
+pub(crate) fn outlive() -> Result<OwnedFd, Errno> {
+    let (until, open) = pipe()?;
+    if let Side::Parent { pid } = fork()? {
+        return wait_for(pid).then_some(open).ok_or(Errno::AGAIN);
+    }
+    drop(open);
+    // Nobody has to reap it.
+    match fork() {
+        Ok(Side::Child) => drop(read(&until, &mut [0])),
+        Ok(Side::Parent { .. }) => {}
+        Err(_) => leave(111),
+    }
+    leave(0)
+}
+
 /// isatty(3): whether a standard descriptor is a terminal.
 pub(crate) fn is_terminal(number: i32) -> bool {
     // SAFETY: the call takes no pointer.
