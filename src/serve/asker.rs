@@ -196,21 +196,23 @@ impl Server {
 
     fn take_verdict(&mut self, pid: i32, child: Child, verdict: &Verdict<'_>) {
         let place = child.listener as usize;
-        let (Some(peer), Stage::Asking | Stage::Running) = (child.peer, child.stage) else {
+        if !matches!(child.stage, Stage::Asking | Stage::Running) {
             return;
-        };
-        match verdict {
-            Verdict::Allowed => {
+        }
+        match (verdict, &child.peer) {
+            (Verdict::Allowed, Some(peer)) => {
                 self.children.set_stage(pid, Stage::Running);
                 self.tallies.accept(place);
                 self.notices.changed();
-                self.tell_accept(place, &peer, pid);
+                self.tell_accept(place, peer, pid);
             }
-            Verdict::Denied(reason) => {
+            (Verdict::Denied(reason), Some(peer)) => {
                 self.children.set_stage(pid, Stage::Denied);
-                self.deny(place, &peer, || (*reason).to_owned());
+                self.deny(place, peer, || (*reason).to_owned());
             }
-            Verdict::Failed(reason) => {
+            // Nobody has asked about a datagram or a listener.
+            (Verdict::Allowed | Verdict::Denied(_), None) => {}
+            (Verdict::Failed(reason), _) => {
                 self.tell_failure(place, &child, reason);
                 if child.stage == Stage::Asking {
                     // It has been told why.

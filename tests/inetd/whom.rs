@@ -106,6 +106,31 @@ fn a_program_that_its_user_may_not_execute_is_told_of() {
     skd.stop();
 }
 
+/// As for any program: each start is told of, and the datagram that starts nobody is discarded and counted as failed.
+#[test]
+fn a_datagram_for_a_program_that_its_user_may_not_execute_is_told_of() {
+    if !need::root() {
+        return;
+    }
+    let conf = Conf::of("IP:7007 dgram udp wait nobody DIR/mine\n");
+    let path = conf.folder.script("mine", "id");
+    let locked = std::os::unix::fs::PermissionsExt::from_mode(0o700);
+    std::fs::set_permissions(&path, locked).unwrap();
+    let mut skd = conf.start();
+    let client = std::net::UdpSocket::bind((conf.ip, 0)).unwrap();
+    client.send_to(b"hello", (conf.ip, 7007)).unwrap();
+    let line = skd.waits_for("warning");
+    let expected = format!(
+        "skd: warning: unable to run \"{path}\": Permission denied, leaving the datagram of udp:{}:7007",
+        conf.ip
+    );
+    assert_eq!(line, expected);
+    let line = skd.waits_for("discarding");
+    assert!(line.contains("could not be run 5 times"), "{line}");
+    assert_eq!(skd.status(), "0 accepted 1 denied 0 failed 1");
+    skd.stop();
+}
+
 #[test]
 fn skd_that_is_not_root_refuses_other_users() {
     if !need::root() {
