@@ -7,8 +7,7 @@ use nix::cmsg_space;
 use nix::sys::socket::{ControlMessage, ControlMessageOwned, MsgFlags, recvmsg, sendmsg};
 use std::io::{IoSlice, IoSliceMut};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -30,6 +29,9 @@ struct State {
     closers: usize,
     /// So many of them are not at closing one.
     free: usize,
+    /// How many were ever started, and the numbers of those that have no table of their own yet.
+    started: usize,
+    beginning: Vec<usize>,
     discarders: usize,
 }
 
@@ -38,8 +40,13 @@ static STATE: Mutex<State> = Mutex::new(State {
     unsent: Vec::new(),
     closers: 0,
     free: 0,
+    started: 0,
+    beginning: Vec::new(),
     discarders: 0,
 });
+
+/// A closer has begun, or ended at once.
+static BEGUN: Condvar = Condvar::new();
 
 /// Where descriptors are sent to, and where the threads take them from; each comes with the time at which it is due.
 struct Queue {
@@ -117,12 +124,9 @@ impl State {
             sendmsg::<()>(sender, &[IoSlice::new(&due)], &message, flags, None).is_err()
         };
         self.unsent.retain_mut(is_unsent);
+        let (number, base) = (to.as_raw_fd(), *base);
         if self.closers == 0 {
-            let closer = Closer {
-                number: to.as_raw_fd(),
-                base: *base,
-            };
-            self.closers = usize::from(closer.start().is_some());
+            let _ = Closer { number, base }.start(self);
         }
     }
 }
@@ -137,27 +141,33 @@ struct Closer {
 }
 
 impl Closer {
-    /// Starts the thread. What is received tells that it has its own table, or, by an end without a word, that it has not.
-    fn start(self) -> Option<Receiver<()>> {
-        let (sender, receiver) = sync_channel(1);
+    /// Starts the thread; returns its number, if there is one to be had.
+    fn start(self, state: &mut State) -> Option<usize> {
+        state.started += 1;
+        let number = state.started;
         let thread = std::thread::Builder::new();
-        let spawned = thread.spawn(move || self.run(&sender));
-        spawned.ok().map(|_| receiver)
+        thread.spawn(move || self.run(number)).ok()?;
+        state.closers += 1;
+        state.beginning.push(number);
+        Some(number)
     }
 
-    fn run(self, begun: &SyncSender<()>) {
-        match fd::begin_own_table(&[self.number]) {
+    fn run(self, number: usize) {
+        let has_table = match fd::begin_own_table(&[self.number]) {
             // As a container's filter of calls has it. Then the table is skd's, and a child that is on its way to execve(2)
             // may have to wait for what is in it.
-            Ok(()) | Err(Errno::NOT_PERMITTED) => {}
-            Err(_) => {
-                state().closers -= 1;
-                return;
-            }
+            Ok(()) | Err(Errno::NOT_PERMITTED) => true,
+            Err(_) => false,
+        };
+        let mut state = state();
+        state.beginning.retain(|it| *it != number);
+        state.free += usize::from(has_table);
+        state.closers -= usize::from(!has_table);
+        drop(state);
+        BEGUN.notify_all();
+        if !has_table {
+            return;
         }
-        state().free += 1;
-        // Whoever started it may have ceased to wait.
-        let _ = begun.send(());
         // SAFETY: it is open in this table, and stays so: neither this thread nor, in skd's, the queue ever ends.
         let queue = unsafe { OwnedFd::from_raw_fd(self.number) };
         loop {
@@ -174,7 +184,7 @@ impl Closer {
                 self.wait_for(due);
                 drop(fd);
             }
-            state().free += 1;
+            self::state().free += 1;
         }
     }
 
@@ -189,21 +199,17 @@ impl Closer {
     fn leaves_another(self) -> bool {
         let mut state = state();
         state.free -= 1;
-        if state.free > 0 || state.closers >= THREADS {
-            return true;
+        if state.free == 0
+            && state.closers < THREADS
+            && let Some(number) = self.start(&mut state)
+        {
+            let begins = |state: &mut State| state.beginning.contains(&number);
+            let begun = BEGUN.wait_while(state, begins);
+            state = begun.unwrap_or_else(PoisonError::into_inner);
         }
-        state.closers += 1;
-        drop(state);
-        let Some(begun) = self.start() else {
-            let mut state = self::state();
-            (state.closers, state.free) = (state.closers - 1, state.free + 1);
-            return false;
-        };
-        let has_begun = begun.recv().is_ok();
-        if !has_begun {
-            self::state().free += 1;
-        }
-        has_begun
+        let is_left = state.free > 0 || state.closers >= THREADS;
+        state.free += usize::from(!is_left);
+        is_left
     }
 }
 
