@@ -111,7 +111,7 @@ fn no_program_of_an_inetd_conf_runs_as_somebody_else_than_it_should() {
         assert_eq!(hears_at(&path), "hello\n", "{fault}");
     }
     skd.is_alone();
-    assert_eq!(skd.descriptors(), before);
+    skd.comes_to_have(before);
     skd.stop();
 }
 
@@ -148,7 +148,7 @@ fn a_program_of_somebody_that_cannot_be_started_costs_its_connection() {
         assert_eq!(faults.end(), 1);
         assert_eq!(hears_at(&path), "hello\n", "{fault}");
         skd.is_alone();
-        assert_eq!(skd.descriptors(), before + 2, "{fault}");
+        skd.comes_to_have(before + 2);
         assert_eq!(skd.status(), "0 accepted 2 denied 0 failed 1");
         let stderr = skd.stop().stderr;
         let [warning] = warnings(&stderr)[..] else {

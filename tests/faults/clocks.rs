@@ -154,7 +154,7 @@ fn a_monotonic_clock_that_jumps_ends_what_is_due_and_nothing_else() {
     }
     drop(held);
     skd.is_alone();
-    assert_eq!(skd.descriptors(), before);
+    skd.comes_to_have(before);
     let stderr = skd.stop().stderr;
     assert!(!stderr.contains("warning"), "{stderr}");
 }

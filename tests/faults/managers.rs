@@ -46,7 +46,7 @@ fn a_service_manager_that_cannot_be_told_never_stops_service_and_hears_what_come
         assert_eq!(is_told, is_late, "{fault}: {heard:?}");
         faults.end();
         skd.is_alone();
-        assert_eq!(skd.descriptors(), before, "{fault}");
+        skd.comes_to_have(before);
     }
     assert!(!skd.stop().stderr.contains("warning"));
 }

@@ -46,7 +46,7 @@ fn a_log_that_cannot_be_opened_again_stays_as_it_is() {
         eventually("a status", || {
             read("log").trim_end().ends_with(" failed 0").then_some(())
         });
-        assert_eq!(skd.descriptors(), before, "{fault}");
+        skd.comes_to_have(before);
     }
     skd.stop();
 }
@@ -89,7 +89,7 @@ fn rules_that_cannot_be_read_again_are_in_force_as_they_were() {
         gen_now = format!("{number}\n");
         assert_eq!(hears(port), gen_now, "{fault}");
         skd.is_alone();
-        assert_eq!(skd.descriptors(), before, "{fault}");
+        skd.comes_to_have(before);
     }
     skd.stop();
 }
@@ -122,7 +122,7 @@ fn a_new_service_that_cannot_be_bound_comes_later() {
         assert!(warning.ends_with(", trying again in 1 s"), "{warning}");
         assert!(!Path::new(&second).exists(), "{fault}");
         assert_eq!(hears_at(&first), "hello\n", "{fault}");
-        assert_eq!(skd.descriptors(), before, "{fault}");
+        skd.comes_to_have(before);
         skd.waits_for(&format!("listen unix:{second}"));
         faults.end();
         assert_eq!(hears_at(&second), "hello\n", "{fault}");

@@ -174,7 +174,7 @@ fn a_listener_that_cannot_be_polled_or_left_alone_is_served_when_it_is_to_be() {
         assert!(is_served(port), "{span}");
         let injected = faults.end();
         skd.is_alone();
-        assert_eq!(skd.descriptors(), before, "{span}");
+        skd.comes_to_have(before);
         assert_eq!(skd.status(), "0/1 accepted 3 denied 0 failed 0", "{span}");
         let stderr = skd.stop().stderr;
         let all = warnings(&stderr);
@@ -287,9 +287,7 @@ fn a_close_that_fails_has_closed() {
         skd.is_alone();
         told(" end ", 2 * count);
         // While the log is opened again there is one more.
-        eventually("no descriptor more", || {
-            (skd.descriptors() == before).then_some(())
-        });
+        skd.comes_to_have(before);
     }
     skd.stop();
     assert!(!told(" end ", 2 * CLIENTS).contains("warning"));

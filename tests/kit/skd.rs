@@ -364,6 +364,14 @@ impl Running {
             .count()
     }
 
+    /// Waits until it has so many descriptors. A client hears of the end before its connection is closed, and at the end of
+    /// a program, or at HUP, skd has one more for a moment.
+    pub(crate) fn comes_to_have(&self, descriptors: usize) {
+        eventually("so many descriptors", || {
+            (self.descriptors() == descriptors).then_some(())
+        });
+    }
+
     /// Waits until it has no child.
     pub(crate) fn is_alone(&self) {
         eventually("no child", || self.children().is_empty().then_some(()));

@@ -207,7 +207,7 @@ fn headers_that_are_waited_for_count_towards_the_rate() {
     let third = says(port, LINE);
     waits_for_headers(&skd, before, 2);
     skd.status();
-    assert_eq!(skd.descriptors(), before + 2);
+    skd.comes_to_have(before + 2);
     // Whoever does not say who he is takes nothing.
     let [first, second] = waiting;
     drop(first);
