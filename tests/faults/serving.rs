@@ -91,6 +91,12 @@ fn fails(folder: &Folder, (call, words, cost): (&str, &str, Cost), errno: &str, 
     let before = skd.descriptors();
     let faults = Faults::of(folder, skd.pid(), Fault(&fault));
     let served = (0..CLIENTS).filter(|_| is_served(port)).count();
+    if call == "read" {
+        // The ends of programs may all be heard of at once; these are signals one by one.
+        for _ in 0..4 {
+            skd.status();
+        }
+    }
     let injected = faults.end();
     let lost = if matches!(cost, Cost::Connection(_)) {
         injected
