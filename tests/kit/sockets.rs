@@ -2,6 +2,7 @@
 
 use crate::kit::skd::Running;
 use nix::libc;
+use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 
 /// pidfd_open(2) and pidfd_getfd(2) of each of its sockets, in the order of their numbers.
@@ -16,10 +17,11 @@ pub(crate) fn borrowed(skd: &Running) -> Vec<OwnedFd> {
         .map(|entry| entry.file_name().to_str().unwrap().parse().unwrap())
         .collect();
     numbers.sort_unstable();
-    let process = descriptor(libc::SYS_pidfd_open, skd.pid(), 0);
+    let process = obtained(libc::SYS_pidfd_open, skd.pid(), 0).unwrap();
     let process = process.as_raw_fd();
-    let get = |number| descriptor(libc::SYS_pidfd_getfd, process, number);
-    numbers.into_iter().map(get).collect()
+    // One may be closed meanwhile, by execve(2) say.
+    let get = |number| obtained(libc::SYS_pidfd_getfd, process, number).ok();
+    numbers.into_iter().filter_map(get).collect()
 }
 
 /// The one socket that it has.
@@ -41,15 +43,15 @@ pub(crate) fn own_cid() -> Option<u32> {
 }
 
 /// A system call that takes two numbers and returns a descriptor.
-fn descriptor(call: libc::c_long, first: i32, second: i32) -> OwnedFd {
+fn obtained(call: libc::c_long, first: i32, second: i32) -> io::Result<OwnedFd> {
     #[allow(unsafe_code, reason = "nix has no call for this")]
     // SAFETY: both calls take numbers only; the third argument is their flags, of which there are none.
     let made = unsafe { libc::syscall(call, first, second, 0) };
     let made = i32::try_from(made).unwrap();
-    assert!(made >= 0, "{}", std::io::Error::last_os_error());
+    if made < 0 {
+        return Err(io::Error::last_os_error());
+    }
     #[allow(unsafe_code, reason = "as above")]
     // SAFETY: the kernel has just made this descriptor; nothing else knows of it.
-    unsafe {
-        OwnedFd::from_raw_fd(made)
-    }
+    Ok(unsafe { OwnedFd::from_raw_fd(made) })
 }
