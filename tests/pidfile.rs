@@ -4,8 +4,9 @@ use crate::kit::daemon::{self, Daemon};
 use crate::kit::net::Client;
 use crate::kit::skd::{BINARY, Outcome, Running, Skd};
 use crate::kit::{Folder, eventually, probe};
-use nix::sys::signal::Signal;
+use nix::sys::signal::{Signal, kill};
 use nix::sys::stat::Mode;
+use nix::unistd::Pid;
 use std::fs;
 use std::net::TcpListener;
 use std::os::unix::fs::{FileTypeExt, PermissionsExt, symlink};
@@ -69,6 +70,38 @@ fn a_live_owner_is_fatal_and_named() {
     );
     assert_eq!(names(&folder), ["pid"]);
     owner.stop();
+}
+
+/// As another pid namespace has it, or a text that somebody spoilt.
+#[test]
+fn the_lock_decides_whatever_the_text_says() {
+    let folder = Folder::new();
+    let file = folder.path("pid");
+    for text in ["", "nonsense\n", "4194999\n"] {
+        fs::write(&file, text).unwrap();
+        let lock = fs::File::open(&file).unwrap();
+        lock.lock().unwrap();
+        is_refused(&file, &format!("process {} holds it", std::process::id()));
+        assert_eq!(fs::read_to_string(&file).unwrap(), text);
+        drop(lock);
+        serving(&file).word("cat").start().stop();
+    }
+}
+
+/// The program is gone, its own child has the lock on.
+#[test]
+fn whoever_inherits_the_lock_is_the_owner_though_nobody_knows_who_it_is() {
+    let folder = Folder::new();
+    let file = folder.path("pid");
+    let outcome =
+        Skd::with_words(["-P", &file, "sh", "-c", "sleep 600 >&- 2>&- <&- & echo $!"]).outcome();
+    let heir = Pid::from_raw(outcome.stdout.trim().parse().unwrap());
+    is_refused(&file, "another process holds its lock");
+    kill(heir, Signal::SIGKILL).unwrap();
+    eventually("the end of the lock", || {
+        fs::File::open(&file).unwrap().try_lock().ok()
+    });
+    serving(&file).word("cat").start().stop();
 }
 
 /// The address is taken, too, but that is not what is told, and the unix socket's file is not made.

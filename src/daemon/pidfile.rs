@@ -37,16 +37,16 @@ impl PidFile {
         let unable = |errno: Errno| Fatal::unable(&deed, errno);
         let entry = Entry::open(path.as_bytes()).map_err(unable)?;
         let text = format!("{}\n", process::own_pid());
+        let mut is_locked = false;
         for _ in 0..TRIES {
             // Held until ours is in place: whoever waits for this one finds ours afterwards.
-            let before = match entry.lock_existing() {
+            let existing = entry.lock_existing();
+            is_locked = existing.as_ref().is_err_and(|it| *it == Errno::AGAIN);
+            let before = match existing {
                 Ok(before) => before,
                 Err(Errno::AGAIN) => match owner(&entry) {
-                    Some(pid) => {
-                        let text = format!("process {pid} holds it");
-                        return Err(Fatal::unable(&deed, text));
-                    }
-                    // Another skd is about to replace it, or somebody who may merely read it has locked it.
+                    Some(pid) => return Err(Fatal::unable(&deed, held_by(pid))),
+                    // Perhaps another skd, about to replace it.
                     None => {
                         std::thread::sleep(PAUSE);
                         continue;
@@ -66,17 +66,14 @@ impl PidFile {
                 });
             }
         }
-        // Nobody who lives has it: whoever locked it does not own it.
-        entry.remove_file().map_err(unable)?;
-        if let Some(file) = entry.put_locked(text.as_bytes(), None).map_err(unable)? {
-            return Ok(Self {
-                shown: Quoted(path.as_bytes()).to_string(),
-                entry,
-                file,
-                is_removed: false,
-            });
-        }
-        Err(Fatal::unable(deed, "others keep changing it"))
+        // The lock decides, whatever the text says.
+        let locked_by = || entry.locked_by().filter(|pid| process::is_alive(*pid));
+        let why = match is_locked.then(locked_by) {
+            None => "others keep changing it".into(),
+            Some(None) => "another process holds its lock".into(),
+            Some(Some(pid)) => held_by(pid),
+        };
+        Err(Fatal::unable(deed, why))
     }
 
     /// What a new skd in our place needs in order to own it.
@@ -132,6 +129,10 @@ impl Drop for PidFile {
             let _ = self.entry.remove_if(self.file.identity());
         }
     }
+}
+
+fn held_by(pid: i32) -> String {
+    format!("process {pid} holds it")
 }
 
 /// Who holds the file, as it says itself, if that process lives.

@@ -44,8 +44,7 @@ impl Entry {
     /// # Errors
     /// `AGAIN`: another process has it locked; `LOOP`: a symbolic link; `INVALID`: no regular file.
     pub(crate) fn lock_existing(&self) -> Result<Option<Locked>, Errno> {
-        let flags = OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
-        let file = match openat(&self.folder, self.name.as_os_str(), flags, Mode::empty()) {
+        let file = match self.open_to_read() {
             Ok(file) => file,
             Err(nix::errno::Errno::ENOENT) => return Ok(None),
             Err(errno) => return Err(errno.into()),
@@ -152,11 +151,32 @@ impl Entry {
 
     /// The first bytes of the file that lies here.
     pub(crate) fn read_start(&self) -> Result<Vec<u8>, Errno> {
-        let flags = OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
         let mut start = [0; 100];
-        let file = openat(&self.folder, self.name.as_os_str(), flags, Mode::empty())?;
-        let len = nix::unistd::read(file, &mut start)?;
+        let len = nix::unistd::read(self.open_to_read()?, &mut start)?;
         Ok(start.get(..len).unwrap_or_default().to_vec())
+    }
+
+    /// Who locked the file that lies here, as /proc/locks has it, and may have ended and left the lock to another one;
+    /// `None` if that is nobody of this pid namespace.
+    pub(crate) fn locked_by(&self) -> Option<i32> {
+        let (device, inode) = fd::identity(self.open_to_read().ok()?).ok()?;
+        let (major, minor) = (libc::major(device), libc::minor(device));
+        let file = format!("{major:02x}:{minor:02x}:{inode}");
+        let locks = std::fs::read_to_string("/proc/locks").ok()?;
+        // 1: FLOCK ADVISORY WRITE 4711 fd:01:1234 0 EOF
+        let holder = |line: &str| {
+            let words: Vec<&str> = line.split_ascii_whitespace().collect();
+            match words[..] {
+                [_, "FLOCK", _, _, pid, its, ..] if its == file => pid.parse().ok(),
+                _ => None,
+            }
+        };
+        locks.lines().find_map(holder)
+    }
+
+    fn open_to_read(&self) -> nix::Result<OwnedFd> {
+        let flags = OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
+        openat(&self.folder, self.name.as_os_str(), flags, Mode::empty())
     }
 
     /// openat(2) of a log: created if it is not there, appended to, truncated first if so asked.
