@@ -1,7 +1,7 @@
 //! Clients that pass descriptors along which take long to close: a TCP connection that lingers. Whoever is the last to
 //! close one waits, which must never be skd's loop.
 
-use crate::kit::net::{Client, raw_socket, set_nonblocking, tcp_from_loopback};
+use crate::kit::net::{Client, raw_socket, set_nonblocking, tcp_from_loopback, unix_datagram};
 use crate::kit::skd::{Running, Skd};
 use crate::kit::strace::Strace;
 use crate::kit::{DEADLINE, Folder, eventually, need, seccomp};
@@ -24,6 +24,9 @@ const LINGERS: libc::c_int = 600;
 
 /// More clients than may bring what takes long to close, and than a backlog holds.
 const MANY: usize = 400;
+
+/// More than there are threads that close, and than there are of those that discard.
+const SOME: usize = 20;
 
 /// Whoever connects to it is not taken much from.
 fn stingy() -> TcpListener {
@@ -215,7 +218,7 @@ fn what_takes_long_to_close_keeps_nothing_behind_it_open() {
     let listener = stingy();
     let mut kept = Vec::new();
     let mut pipes = Vec::new();
-    for _ in 0..4 {
+    for _ in 0..SOME {
         kept.push(brings_trouble(&listener, &path, SockType::Stream).unwrap());
         let (ours, passed) = std::io::pipe().unwrap();
         assert_eq!(passes(&passed, &path, SockType::Stream), Some(true));
@@ -227,6 +230,34 @@ fn what_takes_long_to_close_keeps_nothing_behind_it_open() {
         let mut asked = [PollFd::new(pipe.as_fd(), PollFlags::POLLIN)];
         let waits = PollTimeout::try_from(DEADLINE).unwrap();
         assert_eq!(poll(&mut asked, waits), Ok(1));
+    }
+    drop(kept);
+    skd.stop();
+}
+
+/// The first datagram of each service has to be thrown away before the next can be answered.
+#[test]
+fn what_lingers_in_a_datagram_keeps_no_datagram_behind_it_waiting() {
+    let folder = Folder::new();
+    let conf = folder.path("inetd.conf");
+    let paths: Vec<String> = (0..SOME).map(|it| folder.path(&it.to_string())).collect();
+    let service = |path: &String| format!("{path} dgram unix wait root internal echo\n");
+    fs::write(&conf, paths.iter().map(service).collect::<String>()).unwrap();
+    let skd = Skd::new(&format!("-v --inetd-conf {conf}")).start();
+    let listener = stingy();
+    let client = unix_datagram(&folder.path("client"));
+    // So that it is skd that lets go of them last.
+    let trouble = |path: &String| {
+        let (conn, kept) = lingering(&listener);
+        assert_eq!(passes(&conn, path, SockType::Datagram), Some(true));
+        kept
+    };
+    let kept: Vec<_> = skd.while_stopped(|| paths.iter().map(trouble).collect());
+    for path in &paths {
+        client.send_to(path.as_bytes(), path).unwrap();
+        let mut heard = [0; 256];
+        let len = client.recv(&mut heard).unwrap();
+        assert_eq!(&heard[..len], path.as_bytes());
     }
     drop(kept);
     skd.stop();

@@ -19,6 +19,7 @@ pub(crate) mod identity;
 pub(crate) mod identsocket;
 pub(crate) mod kernel;
 pub(crate) mod limits;
+pub(crate) mod lingering;
 pub(crate) mod logsocket;
 pub(crate) mod names;
 pub(crate) mod notifysocket;

@@ -71,6 +71,7 @@ daemon/logger.rs RETRY | ms 200 | tries again every 0.2 s
 daemon/logger.rs FAREWELL | s 5 | it waits 5 s for it at most
 sys/aside.rs KEPT | s 2 | are let go of after 2 s
 sys/aside.rs THREADS | 16 | at most 16 threads
+sys/lingering.rs LONGEST | s 1 | none of which waits longer than 1 s
 sys/aside.rs WAITING | 64 | While 64 such connections
 serve/mod.rs BATCH | 16 | Up to 16 connections are taken
 serve/mod.rs REST | ms 100 | that listener rests for 100 ms

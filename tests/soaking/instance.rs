@@ -107,7 +107,7 @@ impl Instance {
             upgrades: AtomicU64::new(0),
             rotations: AtomicU64::new(0),
         };
-        instance.is_ready();
+        instance.is_ready("its start");
         instance
     }
 
@@ -133,14 +133,16 @@ impl Instance {
         kill(self.pid, signal).unwrap();
     }
 
-    /// Waits until skd has told its manager so.
-    fn is_ready(&self) {
+    /// Waits until skd has told its manager so, after what was asked of it.
+    fn is_ready(&self, asked: &str) {
         let mut heard = [0; 4096];
         loop {
-            let len = self
-                .manager
-                .recv(&mut heard)
-                .expect("skd tells that it is ready");
+            let len = self.manager.recv(&mut heard).unwrap_or_else(|error| {
+                panic!(
+                    "{} does not tell that it is ready after {asked}: {error}",
+                    self.name
+                )
+            });
             if heard[..len].starts_with(b"READY=1\n") {
                 return;
             }
@@ -169,7 +171,7 @@ impl Instance {
         }
         self.forget_notices();
         self.signal(Signal::SIGHUP);
-        self.is_ready();
+        self.is_ready("HUP");
         self.generation.store(2 * next, Ordering::SeqCst);
         self.reloads.fetch_add(1, Ordering::SeqCst);
     }
@@ -183,7 +185,7 @@ impl Instance {
         self.forget_notices();
         self.replacing.fetch_add(1, Ordering::SeqCst);
         self.signal(Signal::SIGUSR2);
-        self.is_ready();
+        self.is_ready("USR2");
         self.replacing.fetch_add(1, Ordering::SeqCst);
         let running = fs::metadata(format!("/proc/{}/exe", self.pid))
             .unwrap()
