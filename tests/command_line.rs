@@ -299,15 +299,22 @@ fn a_program_that_cannot_be_run_is_fatal() {
 fn an_address_in_the_place_of_the_program_is_told_apart() {
     let folder = Folder::new();
     let missing = "No such file or directory";
-    for (word, hint) in [
+    for (words, hint) in [
         ("7000", "; to listen there, --tcp 7000"),
+        (":7000", "; to listen there, --tcp 7000"),
         ("127.0.0.1:7000", "; to listen there, --tcp 127.0.0.1:7000"),
+        ("127.0.0.1 7000", "; to listen there, --tcp 127.0.0.1:7000"),
+        ("::1 7000", "; to listen there, --tcp [::1]:7000"),
+        ("::1", ""),
+        ("127.0.0.1", ""),
+        ("0 7000", "; to listen there, --tcp 7000"),
         ("65536", ""),
         ("7000x", ""),
     ] {
+        let word = words.split(' ').next().unwrap();
         let line = format!("fatal: unable to run \"{word}\": {missing}{hint}");
         for options in ["", "--check", "-t 127.0.0.1:0"] {
-            let skd = Skd::new(&format!("{options} {word} cat"));
+            let skd = Skd::new(&format!("{options} {words} cat"));
             fails(skd, 111, &line);
         }
     }

@@ -8,6 +8,7 @@ use crate::sys::errno::Errno;
 use crate::sys::process;
 use crate::sys::program::Program;
 use std::ffi::{CString, OsStr, OsString};
+use std::net::IpAddr;
 use std::os::unix::ffi::OsStrExt;
 use std::rc::Rc;
 
@@ -38,7 +39,8 @@ impl Prog {
                 Err(errno) => reason = errno,
             }
         }
-        Err(unable_to_run(prog, reason))
+        let next = words.get(1).map(OsString::as_os_str);
+        Err(unable_to_run(prog, next, reason))
     }
 
     /// A file that needs not be looked for.
@@ -77,22 +79,21 @@ impl Prog {
     /// # Errors
     /// It returns only on failure: 111.
     pub(crate) fn become_it(&self, environment: Vec<(OsString, OsString)>, more: &[u8]) -> Fatal {
-        let prog = self.argv.first().map(|word| word.to_bytes());
+        let word = |place: usize| Some(OsStr::from_bytes(self.argv.get(place)?.to_bytes()));
         let reason = self.clone().program(environment).execute(more);
-        unable_to_run(OsStr::from_bytes(prog.unwrap_or_default()), reason)
+        unable_to_run(word(0).unwrap_or_default(), word(1), reason)
     }
 }
 
-fn unable_to_run(prog: &OsStr, reason: Errno) -> Fatal {
-    let port = match prog.as_bytes().rsplit(|byte| *byte == b':').next() {
-        Some(port) if reason == Errno::NOT_FOUND => number::decimal(port),
+/// `next` is the word behind PROG.
+fn unable_to_run(prog: &OsStr, next: Option<&OsStr>, reason: Errno) -> Fatal {
+    let address = match reason {
+        Errno::NOT_FOUND => seeming_address(prog, next),
         _ => None,
     };
-    // `skd 7000 cat`
-    let hint = match port {
-        Some(0..=65535) => format!("; to listen there, --tcp {}", foreign(prog.as_bytes())),
-        _ => String::new(),
-    };
+    let hint = address.map_or(String::new(), |address| {
+        format!("; to listen there, --tcp {}", foreign(address.as_bytes()))
+    });
     let deed = format!("run {}", Quoted(prog.as_bytes()));
     Fatal {
         kind: Kind::Program {
@@ -100,4 +101,22 @@ fn unable_to_run(prog: &OsStr, reason: Errno) -> Fatal {
         },
         ..Fatal::unable(deed, format!("{reason}{hint}"))
     }
+}
+
+/// What --tcp would take, if the words look as others take an address: `7000`, `:7000`, `HOST:7000` or, as tcpserver has
+/// it, `ADDRESS 7000` and `0 7000`.
+fn seeming_address(prog: &OsStr, next: Option<&OsStr>) -> Option<String> {
+    let is_port = |word: &str| matches!(number::decimal(word.as_bytes()), Some(0..=65535));
+    let prog = prog.to_str()?;
+    let next = next.and_then(OsStr::to_str).filter(|next| is_port(next));
+    match (prog.parse(), next) {
+        (Ok(IpAddr::V4(address)), Some(port)) => return Some(format!("{address}:{port}")),
+        (Ok(IpAddr::V6(address)), Some(port)) => return Some(format!("[{address}]:{port}")),
+        (Ok(_), None) => return None,
+        (Err(_), Some(port)) if prog == "0" => return Some(port.to_owned()),
+        (Err(_), _) => {}
+    }
+    let (host, port) = prog.rsplit_once(':').unwrap_or(("", prog));
+    let address = if host.is_empty() { port } else { prog };
+    is_port(port).then(|| address.to_owned())
 }
