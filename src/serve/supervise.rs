@@ -6,11 +6,12 @@ use crate::listen::ReadyFd;
 use crate::model::error::Fatal;
 use crate::model::event::{Event, Trouble, Warning};
 use crate::report::log::Log;
+use crate::serve::REST;
 use crate::serve::children::how_of;
 use crate::serve::listening::Listenings;
 use crate::serve::notices::{self, Notices};
 use crate::sys::errno::Errno;
-use crate::sys::poll::{Poll, Watch};
+use crate::sys::poll::{self, Poll, Watch};
 use crate::sys::process::{self, Status};
 use crate::sys::program::Program;
 use crate::sys::signal::{self, Taken};
@@ -186,6 +187,7 @@ impl Supervisor {
             .map(|due| due.saturating_duration_since(Instant::now()));
         if let Err(errno) = self.poll.wait(timeout) {
             self.warn(format!("unable to wait for events: {errno}"));
+            let _ = poll::wait_readable(&self.signals, None, Some(REST));
         }
         while let Some(number) = self.signals.next_number() {
             if self.obey(number) {

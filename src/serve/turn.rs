@@ -6,6 +6,7 @@ use crate::serve::stopping::Stopping;
 use crate::serve::{LOOKUP, REAPER, REST, SIGNALS, Server, VERDICTS};
 use crate::serve::{farewell, internal, pending, scrapes};
 use crate::sys::errno::Errno;
+use crate::sys::poll;
 use std::time::Instant;
 
 impl Server {
@@ -28,19 +29,15 @@ impl Server {
         let timeout = self
             .due()
             .map(|due| due.saturating_duration_since(Instant::now()));
-        let count = match self.poll.wait(timeout) {
-            Ok(count) => count,
-            // It would be a bug of ours; then nothing is ready, and the log says so.
-            Err(errno) => {
-                self.warn(
-                    Trouble::Other,
-                    None,
-                    format!("unable to wait for events: {errno}"),
-                );
-                0
-            }
-        };
-        if (0..count).any(|place| self.poll.ready(place) == Some(SIGNALS)) {
+        let waited = self.poll.wait(timeout);
+        if let Err(errno) = waited {
+            // It would be a bug of ours; then nothing is ready but signals, and the log says so.
+            let text = format!("unable to wait for events: {errno}");
+            self.warn(Trouble::Other, None, text);
+            let _ = poll::wait_readable(&self.signals, None, Some(REST));
+        }
+        let count = waited.unwrap_or(0);
+        if waited.is_err() || (0..count).any(|place| self.poll.ready(place) == Some(SIGNALS)) {
             while let Some(request) = self.signals.next() {
                 if self.obey(request) {
                     return true;

@@ -4,7 +4,7 @@ use super::{hears_at, is_served, library, talk, warnings};
 use crate::kit::net::{Client, tcp_from_loopback};
 use crate::kit::skd::Skd;
 use crate::kit::strace::{Fault, Faults};
-use crate::kit::{Folder, eventually, need};
+use crate::kit::{Folder, eventually, need, probe};
 use nix::sys::signal::Signal;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
@@ -155,6 +155,25 @@ fn service_goes_on_whatever_a_call_says() {
                 fails(&folder, (call, words, *cost), errno, span);
             }
         }
+    }
+}
+
+/// Nobody is served then, but skd can be told to stop, and rests in between.
+#[test]
+fn signals_are_heeded_even_if_events_cannot_be_waited_for() {
+    if !need::program("strace") {
+        return;
+    }
+    let folder = Folder::new();
+    let supervising = format!("-S -- {} told TERM", probe());
+    for (words, begins) in [(TCP, "listen "), (&supervising, "ready")] {
+        let mut skd = Skd::new(words).spawn();
+        skd.waits_for(begins);
+        let faults = Faults::of(&folder, skd.pid(), Fault("epoll_wait:error=EBADF"));
+        skd.waits_for("unable to wait for events: Bad file descriptor");
+        skd.stop();
+        let injected = faults.end();
+        assert!(injected < 1000, "{injected}");
     }
 }
 
