@@ -8,6 +8,7 @@ use crate::kit::net::{self, Client, own_network};
 use crate::kit::skd::{Running, Skd};
 use crate::kit::{Folder, eventually, facts, holds_one_socket, need, own_etc, probe};
 use nix::sys::signal::Signal;
+use std::io::{Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -215,6 +216,34 @@ fn a_place_is_free_again_when_the_time_for_names_is_over() {
     assert!(begun.elapsed() >= Duration::from_millis(1950));
     skd.is_alone();
     assert_eq!(skd.status(), "0/2 accepted 4 denied 0 failed 0");
+    skd.stop();
+}
+
+/// RFC 1413 has a line, and a server may read just once.
+#[test]
+fn an_ident_server_is_asked_in_one_piece() {
+    let folder = Folder::new();
+    let words = format!("--ident {} report", probe());
+    let Some(skd) = inside(&folder, &words).map(Skd::start) else {
+        return;
+    };
+    let ident = || TcpListener::bind("10.77.0.3:113").unwrap();
+    let ident = net::inside(&skd.pid().to_string(), ident);
+    for _ in 0..5 {
+        let client = client(&skd, "10.77.0.3");
+        let (mut conn, _) = ident.accept().unwrap();
+        let mut heard = [0; 99];
+        let len = conn.read(&mut heard).unwrap();
+        let asked = String::from_utf8_lossy(&heard[..len]).into_owned();
+        let ports = asked.strip_suffix("\r\n").unwrap_or_default();
+        assert!(ports.contains(", "), "{asked:?}");
+        let answer = format!("{ports} : USERID : UNIX : joe\r\n");
+        conn.write_all(answer.as_bytes()).unwrap();
+        drop(conn);
+        let mut client = client;
+        assert!(client.hears_rest().contains("TCPREMOTEINFO=joe"));
+    }
+    skd.is_alone();
     skd.stop();
 }
 

@@ -119,7 +119,9 @@ fn ident(
     };
     let mut stream = identsocket::connect(server, from, left()?).ok()?;
     stream.set_write_timeout(Some(left()?)).ok()?;
-    write!(stream, "{}, {}\r\n", ports.0, ports.1).ok()?;
+    // In one piece: some servers read but once.
+    let query = format!("{}, {}\r\n", ports.0, ports.1);
+    stream.write_all(query.as_bytes()).ok()?;
     let mut answer = Vec::new();
     let mut byte = [0];
     while answer.len() < ANSWER_BYTES {
