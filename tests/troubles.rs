@@ -307,3 +307,14 @@ fn fifo(folder: &Folder, name: &str) -> String {
 fn open_for_writing(path: &str) {
     drop(std::fs::File::options().write(true).open(path).unwrap());
 }
+
+/// As many as the hard limit allows; a program has the limit that skd was started with.
+#[test]
+fn more_listeners_than_the_soft_limit_of_descriptors_are_bound() {
+    let many = "-t 127.0.0.1:0 ".repeat(100);
+    let skd = Skd::new(&format!("-1 -v {many} sh -c")).word("ulimit -n");
+    let mut skd = skd.under("prlimit --nofile=64:4096").start();
+    let ports: Vec<u16> = (0..100).map(|_| skd.port()).collect();
+    assert_eq!(Client::tcp(ports[99]).hears_all(), "64\n");
+    skd.stop();
+}

@@ -85,6 +85,7 @@ fn server(socket: OwnedFd, place: Place) -> Server {
         lifetime: crate::model::service::Lifetime::default(),
         call: super::upgrade::Call::default(),
         may_have_strangers: false,
+        files: None,
     })
     .unwrap();
     server.poll_listeners();

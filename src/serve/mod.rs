@@ -44,7 +44,7 @@ use crate::model::service::Lifetime;
 use crate::model::tally::{Counts, Tallies};
 use crate::report::log::Log;
 use crate::sys::errno::Errno;
-use crate::sys::limits;
+use crate::sys::limits::FileLimit;
 use crate::sys::poll::{Poll, Watch};
 use crate::sys::process;
 use crate::sys::signal::{self, Taken};
@@ -140,6 +140,8 @@ pub(crate) struct Made {
     pub(crate) call: Call,
     /// Children may be ours that skd did not start.
     pub(crate) may_have_strangers: bool,
+    /// The limit of descriptors that children are given, if skd's own is another.
+    pub(crate) files: Option<FileLimit>,
 }
 
 impl Server {
@@ -148,7 +150,6 @@ impl Server {
     /// # Errors
     /// No descriptor or no memory could be had.
     pub(crate) fn new(made: Made) -> Result<Self, Errno> {
-        let files = limits::raise_files()?;
         let mut entrances = Entrances::default();
         let listeners = made.listeners.into_iter();
         let listeners: Listenings = listeners
@@ -174,7 +175,7 @@ impl Server {
             news: News::default(),
             poll,
             signals,
-            starter: Starter::new(files)?,
+            starter: Starter::new(made.files)?,
             children: Children::default(),
             generations,
             ended: Vec::new(),
@@ -195,7 +196,7 @@ impl Server {
             lifetime: made.lifetime,
             idleness: Idleness::default(),
             stopping: None,
-            upgrade: Upgrade::new(made.call, files),
+            upgrade: Upgrade::new(made.call, made.files),
         })
     }
 

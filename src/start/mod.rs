@@ -22,6 +22,7 @@ use crate::serve::inetd::Parse;
 use crate::serve::notices::{Jail, Notices};
 use crate::serve::upgrade::Call;
 use crate::serve::{Made, Server};
+use crate::sys::limits::FileLimit;
 use crate::sys::{fd, process, signal};
 use services::{Services, hosted};
 use std::ffi::OsString;
@@ -30,8 +31,8 @@ use std::rc::Rc;
 
 pub(crate) use parts::{answer, print};
 use parts::{
-    background, check, find_and_drop, find_if_any, metrics_of, note_store, null, pidfile,
-    print_ports, served, tell, tell_of_words, words,
+    background, check, find_and_drop, find_if_any, metrics_of, more_files, note_store, null,
+    pidfile, print_ports, served, tell, tell_of_words, words,
 };
 
 /// skd while it starts: what is asked for, and who hears how it goes.
@@ -94,6 +95,7 @@ impl Start<'_> {
                 "no option names {label}, which the manager has kept: serving it until it is let go"
             ));
         }
+        let files = more_files(run.service.mode)?;
         let inherited_count = inherited.len();
         let mut listeners = match to_make {
             Some((prepared, options)) => listen::make(run, prepared, &options, inherited)?,
@@ -114,7 +116,7 @@ impl Start<'_> {
         }
         match run.service.mode {
             Mode::Connections | Mode::Listeners => {
-                self.serve((listeners, services), &drop, pidfile, (call, gate))
+                self.serve((listeners, services, files), &drop, pidfile, (call, gate))
             }
             Mode::Exec => self.become_with(&listeners, &drop, pidfile.as_ref()),
         }
@@ -142,7 +144,7 @@ impl Start<'_> {
 
     fn serve(
         self,
-        (listeners, services): (Listeners, Option<Services>),
+        (listeners, services, files): (Listeners, Option<Services>, Option<FileLimit>),
         drop: &PrivilegeDrop,
         pidfile: Option<PidFile>,
         (call, gate): (Call, Gate),
@@ -194,6 +196,7 @@ impl Start<'_> {
             lifetime: run.lifetime,
             call,
             may_have_strangers,
+            files,
         };
         let mut server =
             Server::new(made).map_err(|errno| Fatal::unable("start serving", errno))?;

@@ -11,13 +11,14 @@ use crate::model::admission::Inquiry;
 use crate::model::daemon::LogTo;
 use crate::model::error::{Fatal, Kind};
 use crate::model::manager::Manager;
-use crate::model::service::{Run, Service};
+use crate::model::service::{Mode, Run, Service};
 use crate::report::log::Log;
 use crate::serve::entrance::{Runs, Served};
 use crate::serve::gate::Gate;
 use crate::sys::errno::Errno;
 use crate::sys::fd;
 use crate::sys::identity::Ids;
+use crate::sys::limits::{self, FileLimit};
 use std::ffi::{CString, OsString};
 use std::io::Write;
 use std::os::fd::OwnedFd;
@@ -212,5 +213,15 @@ pub(crate) fn print(text: &str) -> Result<(), Fatal> {
         // Whoever reads has enough.
         Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
         Err(error) => Err(Fatal::unable("write to stdout", Errno::of(&error))),
+    }
+}
+
+/// As many descriptors for skd as it may have; returns the limit that programs are to have, if that is another. A PROG
+/// that skd becomes keeps what was there.
+pub(super) fn more_files(mode: Mode) -> Result<Option<FileLimit>, Fatal> {
+    match mode {
+        Mode::Connections | Mode::Listeners => limits::raise_files()
+            .map_err(|errno| Fatal::unable("allow itself more descriptors", errno)),
+        Mode::Exec => Ok(None),
     }
 }
