@@ -29,6 +29,36 @@ fn answer(mut stream: impl Read) -> String {
     heard
 }
 
+/// With many listeners an answer is long, and a client may ask without reading it.
+#[test]
+fn answers_that_nobody_reads_have_a_bound() {
+    let folder = Folder::new();
+    let (conf, path) = (folder.path("inetd.conf"), folder.path("metrics"));
+    let service = |number| format!("@{path}-{number} stream unix nowait root internal echo\n");
+    std::fs::write(&conf, (0..400).map(service).collect::<String>()).unwrap();
+    let skd = Skd::new(&format!("-v --metrics {path} --inetd-conf {conf}")).start();
+    let ask = || {
+        let mut client = UnixStream::connect(&path).unwrap();
+        client.write_all(GET.as_bytes()).unwrap();
+        let mut begin = [0; 12];
+        client.read_exact(&mut begin).unwrap();
+        (String::from_utf8_lossy(&begin).into_owned(), client)
+    };
+    let mut kept = Vec::new();
+    let refused = loop {
+        match ask() {
+            (begin, client) if begin == "HTTP/1.1 200" => kept.push(client),
+            other => break other,
+        }
+        assert!(kept.len() < 60);
+    };
+    assert_eq!(refused.0, "HTTP/1.1 503");
+    assert!(answer(refused.1).ends_with("\r\n\r\n503 Service Unavailable\n"));
+    drop(kept);
+    eventually("an answer", || (ask().0 == "HTTP/1.1 200").then_some(()));
+    skd.stop();
+}
+
 /// The text that a Prometheus reads.
 fn scrape(port: u16) -> String {
     let answer = asks(port, GET);

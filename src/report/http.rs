@@ -23,6 +23,7 @@ pub(crate) enum Refusal {
     NotFound,
     MethodNotAllowed,
     TooLarge,
+    Unavailable,
 }
 
 impl Refusal {
@@ -32,6 +33,7 @@ impl Refusal {
             Self::NotFound => "404 Not Found",
             Self::MethodNotAllowed => "405 Method Not Allowed",
             Self::TooLarge => "431 Request Header Fields Too Large",
+            Self::Unavailable => "503 Service Unavailable",
         }
     }
 }
@@ -51,12 +53,25 @@ pub(crate) fn read(bytes: &[u8]) -> Request {
 }
 
 fn asked(method: Option<&str>, target: Option<&str>) -> Request {
-    let path = target.map(|target| target.split('?').next().unwrap_or(target));
+    let path = target.map(|target| path_of(target).split('?').next().unwrap_or_default());
     match (path, method) {
         (Some("/metrics"), Some("GET")) => Request::Metrics,
         (Some("/metrics"), _) => Request::Wrong(Refusal::MethodNotAllowed),
         (_, Some("GET")) => Request::Wrong(Refusal::NotFound),
         _ => Request::Wrong(Refusal::MethodNotAllowed),
+    }
+}
+
+/// Of a target in origin form or in absolute form, RFC 9112 section 3.2, whichever host that names.
+fn path_of(target: &str) -> &str {
+    let scheme = "http://";
+    match target.get(..scheme.len()) {
+        Some(start) if start.eq_ignore_ascii_case(scheme) => {
+            let behind = target.get(scheme.len()..).unwrap_or_default();
+            let end = behind.find(['/', '?']);
+            end.and_then(|end| behind.get(end..)).unwrap_or("/")
+        }
+        _ => target,
     }
 }
 
@@ -75,7 +90,7 @@ pub(crate) fn refuse(refusal: Refusal) -> Vec<u8> {
     let status = refusal.status();
     let allow = match refusal {
         Refusal::MethodNotAllowed => "Allow: GET\r\n",
-        Refusal::BadRequest | Refusal::NotFound | Refusal::TooLarge => "",
+        _ => "",
     };
     whole(
         status,
@@ -107,6 +122,24 @@ mod tests {
             ("GET /metrics HTTP/1.0\r\n\r\n", Request::Metrics),
             ("GET /metrics?name=x HTTP/1.1\r\n\r\nmore", Request::Metrics),
             ("\r\nGET /metrics HTTP/1.1\n\n", Request::Metrics),
+            (
+                "GET http://[::1]:9/metrics?x HTTP/1.1\r\n\r\n",
+                Request::Metrics,
+            ),
+            ("GET HTTP://x/metrics HTTP/1.1\r\n\r\n", Request::Metrics),
+            ("GET http://x HTTP/1.1\r\n\r\n", Request::Wrong(NotFound)),
+            (
+                "GET http://x?/metrics HTTP/1.1\r\n\r\n",
+                Request::Wrong(NotFound),
+            ),
+            (
+                "GET http://x/metrics/ HTTP/1.1\r\n\r\n",
+                Request::Wrong(NotFound),
+            ),
+            (
+                "GET https://x/metrics HTTP/1.1\r\n\r\n",
+                Request::Wrong(NotFound),
+            ),
             ("GET / HTTP/1.1\r\n\r\n", Request::Wrong(NotFound)),
             ("GET /metricsx HTTP/1.1\r\n\r\n", Request::Wrong(NotFound)),
             (

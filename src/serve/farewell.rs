@@ -54,6 +54,12 @@ impl Farewells {
         self.all.len()
     }
 
+    /// How many bytes are still to be sent to all of them.
+    pub(crate) fn unsent(&self) -> usize {
+        let unsent = |it: &Farewell| it.message.len().saturating_sub(it.sent);
+        self.all.iter().map(unsent).sum()
+    }
+
     /// Begins to send `message`, and closes the connection when the client has gone or its time is over.
     pub(crate) fn begin(&mut self, poll: &Poll, conn: Conn, message: Rc<[u8]>) {
         if self.all.len() >= self.most {

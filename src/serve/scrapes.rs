@@ -5,7 +5,7 @@ use crate::listen::{Listener, SocketFile};
 use crate::model::address::Place;
 use crate::model::event::Trouble;
 use crate::model::state::Scraped;
-use crate::report::http::{self, REQUEST_BYTES, Request};
+use crate::report::http::{self, REQUEST_BYTES, Refusal, Request};
 use crate::report::metrics::{self, Snapshot, Usage};
 use crate::serve::farewell::Farewells;
 use crate::serve::stopping::let_go;
@@ -20,6 +20,8 @@ use std::time::{Duration, Instant};
 
 /// So many are there at once; others wait in the backlog.
 const MOST: usize = 64;
+/// While so many bytes of answers are still to be heard nobody else is answered with metrics.
+const UNSENT_BYTES: usize = 8 << 20;
 /// How long one may take for its request, and then for hearing the answer.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// The tokens of those who ask, of those who are being answered, and of the listeners.
@@ -188,6 +190,9 @@ impl Server {
         };
         let answer = match request {
             Request::More => return,
+            Request::Metrics if self.scrapes.answered.unsent() >= UNSENT_BYTES => {
+                http::refuse(Refusal::Unavailable)
+            }
             Request::Metrics => http::answer(&metrics::text(&self.snapshot())),
             Request::Wrong(refusal) => http::refuse(refusal),
         };
