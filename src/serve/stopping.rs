@@ -138,6 +138,8 @@ impl Server {
                 self.children.pids().for_each(process::terminate);
                 self.deny_pending();
                 self.end_all_visits();
+                // Perhaps there was nobody else.
+                return self.is_quiet() && self.is_empty(now);
             }
             Step::Terminated => {
                 stopping.step = Step::Killed;

@@ -123,11 +123,11 @@ impl Server {
                 continue;
             };
             let is_full = match listening.way {
-                Way::Accept => is_full_to_come,
+                Way::Accept => is_full_to_come || has_many,
                 Way::Datagram | Way::Lend => is_full,
                 Way::Answer => false,
             };
-            let is_full = is_full || self.entrances.is_full(place) || has_many;
+            let is_full = is_full || self.entrances.is_full(place);
             match listening.settle(&self.poll, is_full, now) {
                 Ok(false) => {}
                 Ok(true) => eager.push((listening.turn, place)),

@@ -2,7 +2,10 @@
 
 use super::{Conf, PORT};
 use crate::kit::net::Client;
+use crate::kit::skd::Skd;
+use crate::kit::strace::Strace;
 use crate::kit::{eventually, need};
+use nix::sys::signal::Signal;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream, UdpSocket};
 use std::time::Duration;
@@ -108,6 +111,54 @@ fn datagrams_are_answered_but_not_to_ports_of_services() {
         low.recv(&mut [0; 9]).unwrap_err();
     }
     skd.stop();
+}
+
+/// They have neither a connection nor a place.
+#[test]
+fn datagrams_are_answered_beside_as_many_clients_as_may_be() {
+    let conf = Conf::of(
+        "IP:7007 stream tcp nowait root internal echo\n\
+         IP:7007 dgram udp wait root internal echo\n",
+    );
+    let mut skd = conf.start();
+    skd.waits_for("listen udp:");
+    let mut clients: Vec<Client> = (0..64).map(|_| conf.client()).collect();
+    for client in &mut clients {
+        client.says("one\n").hears("one\n");
+    }
+    let udp = conf.udp();
+    udp.send(b"two").unwrap();
+    assert_eq!(crate::kit::net::hear_udp(&udp), "two");
+    drop(clients);
+    skd.stop();
+}
+
+/// They are ended when children would be told to end; then there is nobody left to wait for.
+#[test]
+fn with_drain_nothing_is_waited_for_when_the_last_client_was_sent_away() {
+    if !need::program("strace") {
+        return;
+    }
+    let conf = Conf::of("IP:7007 stream tcp nowait root internal echo\n");
+    for signal in [Signal::SIGTERM, Signal::SIGINT] {
+        let skd = Skd::new(&format!("-v --drain 0 --inetd-conf {}", conf.path)).start();
+        let mut client = conf.client();
+        client.says("one\n").hears("one\n");
+        let trace = conf.folder.path("trace");
+        let strace = Strace::on(&skd, &format!("-e trace=epoll_wait -o {trace}"));
+        skd.signal(signal);
+        assert_eq!(client.hears_rest(), "");
+        assert_eq!(skd.ends().code, 0);
+        drop(strace);
+        let trace = std::fs::read_to_string(&trace).unwrap();
+        let waited = |line: &str| {
+            let (call, result) = line.rsplit_once(") ").unwrap_or_default();
+            let millis = call.rsplit_once(", ").map(|(_, millis)| millis);
+            result.trim() == "= 0"
+                && millis.is_some_and(|it| it.parse::<u64>().is_ok_and(|it| it > 100))
+        };
+        assert!(!trace.lines().any(waited), "{trace}");
+    }
 }
 
 #[test]
