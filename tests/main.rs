@@ -30,6 +30,7 @@ mod logger;
 mod lookups;
 mod making;
 mod manual;
+mod mending;
 mod messages;
 mod metrics;
 mod names;

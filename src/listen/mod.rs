@@ -93,6 +93,21 @@ impl Listener {
         open::set_buffers(buffers, &self.socket)
     }
 
+    /// A new socket at the same path, for a unix listener that was shut: the kernel lets nobody connect to it any more.
+    /// Returns the one before.
+    ///
+    /// # Errors
+    /// It is not of our making, has no file, or that cannot be made anew.
+    pub(crate) fn replace_socket(&mut self, backlog: i32) -> Result<OwnedFd, String> {
+        let Some(mut file) = self.file.take() else {
+            return Err("it cannot be made anew".into());
+        };
+        let made = file.replace(self, backlog);
+        self.file = Some(file);
+        let made = made.map_err(|refusal| refusal.to_string())?;
+        Ok(std::mem::replace(&mut self.socket, made))
+    }
+
     /// Whether its connections are of TCP, or of MPTCP.
     fn is_tcp(&self) -> bool {
         self.style == Style::Stream && self.place.inet_port().is_some()

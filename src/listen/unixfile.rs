@@ -68,6 +68,36 @@ impl SocketFile {
         })
     }
 
+    /// A socket like `before`, whose file this is, in its place: at the same path, with the mode and the owner that the file
+    /// has now. Those who wait at the one before are lost.
+    ///
+    /// # Errors
+    /// Why there can be none; the file is left as it is, or gone.
+    pub(crate) fn replace(&mut self, before: &Listener, backlog: i32) -> Result<OwnedFd, Refusal> {
+        let (Place::Unix(Some(UnixName::Path(path))), Found::Socket(held)) =
+            (&before.place, self.entry.look()?)
+        else {
+            return Err(Errno::NOT_FOUND.into());
+        };
+        // In another folder by now, or after a change of the root folder, the path leads elsewhere.
+        let folder = Entry::open(path)?.folder_identity()?;
+        if held.identity() != self.identity || folder != self.entry.folder_identity()? {
+            return Err(Errno::NOT_FOUND.into());
+        }
+        let (mode, uid, gid) = held.access()?;
+        let access = Access {
+            mode: Some(mode),
+            owner: Some((uid, Some(gid))),
+            replaces: Replaces::DeadSockets,
+            patience: Duration::ZERO,
+        };
+        let made = socket::make(socket::AF_UNIX, socket_type(before.style))?;
+        let listen = || socket::listen(&made, backlog);
+        let file = bind(&made, before.style, path, access, listen)?;
+        std::mem::replace(self, file).leave();
+        Ok(made)
+    }
+
     /// The file stays: somebody else keeps the socket.
     pub(crate) fn leave(mut self) {
         self.is_removed = true;

@@ -10,6 +10,7 @@ use crate::model::peer::{Peer, Source};
 use crate::model::state::Stage;
 use crate::serve::asker::pairs;
 use crate::serve::guest::Guest;
+use crate::serve::listening::Listening;
 use crate::serve::starter::Telling;
 use crate::serve::{BATCH, PATIENCE, REST, Server};
 use crate::sys::aside;
@@ -22,7 +23,11 @@ impl Server {
     /// Takes the connections that wait at a listener, as far as there are slots and the limit allows.
     pub(super) fn serve_connections(&mut self, place: usize) {
         let mut lasting = None;
-        for _ in 0..BATCH {
+        if let Some(Err(errno)) = self.listeners.get(place).map(Listening::stay_nonblocking) {
+            self.warn(Trouble::Accept, Some(place), errno.to_string());
+            return self.rest(place, REST);
+        }
+        for turn in 0..BATCH {
             if self.is_shut(place) {
                 return;
             }
@@ -42,7 +47,12 @@ impl Server {
                     }
                 }
                 Taken::Gone(errno) => lasting = Some(errno).filter(|errno| errno.may_be_for_good()),
-                Taken::Nothing => return self.has_taken_all(place),
+                Taken::Nothing => {
+                    if turn == 0 {
+                        self.mend_if_shut(place);
+                    }
+                    return self.has_taken_all(place);
+                }
                 Taken::Trouble(errno) => {
                     self.warn(Trouble::Accept, Some(place), errno.to_string());
                     return self.rest(place, REST);

@@ -76,7 +76,7 @@ pub(crate) struct Listening {
     pub(crate) is_left: bool,
     is_polled: bool,
     /// Its flags are as its way wants them: they belong to the file, and so to a program that has it, too.
-    is_prepared: bool,
+    pub(super) is_prepared: bool,
 }
 
 /// A thread that throws away the datagram of this stamp.
@@ -172,6 +172,18 @@ impl Listening {
             is_polled: false,
             is_prepared: true,
         })
+    }
+
+    /// Whoever shares an adopted listener may have made it blocking, as service managers do with what they hand out. Then a
+    /// client that is gone, or that another has taken, would make accept4(2) wait.
+    ///
+    /// # Errors
+    /// fcntl(2) failed.
+    pub(super) fn stay_nonblocking(&self) -> Result<(), Errno> {
+        match self.listener.origin {
+            Origin::Ours => Ok(()),
+            Origin::Adopted { .. } => fd::set_nonblocking(&self.listener, true),
+        }
     }
 
     /// Whether a thread is about to throw the first datagram away, which is the one of this stamp.

@@ -113,6 +113,14 @@ pub(crate) fn count_of_first_stamp(socket: impl AsFd) -> Result<usize, Errno> {
     Ok(count)
 }
 
+/// SO_PEEK_OFF of socket(7), as a socket has it at first: who looks sees the first datagram, whole.
+///
+/// # Errors
+/// There is no such option.
+pub(crate) fn look_at_the_front(socket: impl AsFd) -> Result<(), Errno> {
+    set_int(socket.as_fd(), libc::SOL_SOCKET, libc::SO_PEEK_OFF, -1)
+}
+
 /// The first datagram of a socket, as far as skd wants to know.
 pub(crate) struct Datagram {
     pub(crate) sender: SockAddr,

@@ -48,6 +48,12 @@ impl Held {
         self.1
     }
 
+    /// fstat(2): mode bits, uid and gid.
+    pub(crate) fn access(&self) -> Result<(u32, u32, u32), Errno> {
+        let status = fstat(&self.0)?;
+        Ok((status.st_mode & 0o7777, status.st_uid, status.st_gid))
+    }
+
     /// fchownat(2) with AT_EMPTY_PATH: the owner of this very file.
     pub(crate) fn set_owner(&self, uid: u32, gid: Option<u32>) -> Result<(), Errno> {
         let (uid, gid) = (Uid::from_raw(uid), gid.map(Gid::from_raw));

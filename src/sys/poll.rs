@@ -101,6 +101,17 @@ pub(crate) fn can_read(fd: impl AsFd) -> bool {
     found.is_ok() && asked.revents().is_some_and(has_come)
 }
 
+/// poll(2): whether nobody can send any more, or, to a unix socket that listens, connect: it was shut down.
+pub(crate) fn has_been_shut(fd: impl AsFd) -> bool {
+    let ends = PollFlags::from_bits_retain(libc::POLLRDHUP);
+    let mut asked = [PollFd::new(fd.as_fd(), ends)];
+    let found = poll(&mut asked, PollTimeout::ZERO);
+    let [asked] = asked;
+    let has_ended = |flags: PollFlags| flags.intersects(ends | PollFlags::POLLHUP);
+    // nix does not know POLLRDHUP, and then has no answer.
+    found.is_ok() && asked.revents().is_none_or(has_ended)
+}
+
 /// poll(2): until `readable` has something to read or has ended, `writable` (if any) takes something, or `at_most` has
 /// passed.
 pub(crate) fn wait_readable(

@@ -53,6 +53,17 @@ fn main() {
         "talk-datagram" => talk_datagram(),
         // Echoes the first datagram, unless it begins with `bad`: then it is left where it is.
         "picky-datagram" => picky_datagram(),
+        // The same, and leaves the socket such that whoever looks sees what is behind the first byte.
+        "peek-further" => {
+            picky_datagram();
+            let one = 1i32;
+            // SAFETY: the kernel reads one int.
+            let set = unsafe {
+                let value = (&raw const one).cast();
+                libc::setsockopt(0, libc::SOL_SOCKET, libc::SO_PEEK_OFF, value, 4)
+            };
+            assert_eq!(set, 0);
+        }
         // Takes one datagram, answers with the socket's settings, and leaves the socket non-blocking.
         "inspect-datagram" => inspect_datagram(),
         // Has a listener on the descriptor named; accepts once, sends its report, and ends.
