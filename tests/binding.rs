@@ -108,7 +108,7 @@ fn with_e_skd_can_be_in_the_background_with_pid_file_log_and_user() {
         .word("sh")
         .word("-c")
         .word(script)
-        .word(probe())
+        .word(folder.copy(&probe(), "probe"))
         .outcome();
     assert_eq!((outcome.code, outcome.stderr.as_str()), (0, ""));
     let port = outcome.stdout.trim_end().parse().unwrap();

@@ -42,12 +42,7 @@ impl Copy {
 
     /// Puts a new file there, as a package manager does.
     fn renew(&self) -> u64 {
-        let new = self.folder.path("skd.new");
-        // By a process of its own: see `executable`.
-        let copied = std::process::Command::new("cp")
-            .args([BINARY, &new])
-            .status();
-        assert!(copied.unwrap().success());
+        let new = self.folder.copy(BINARY, "skd.new");
         fs::rename(&new, &self.path).unwrap();
         fs::metadata(&self.path).unwrap().ino()
     }

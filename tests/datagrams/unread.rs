@@ -159,12 +159,8 @@ fn without_a_process_the_datagram_waits_and_no_start_is_counted() {
         return;
     }
     let folder = Folder::new();
-    let [own, prog] = [(BINARY.to_owned(), "skd"), (probe(), "probe")].map(|(from, name)| {
-        // Not by this process: a file that is open for writing anywhere cannot be executed.
-        let copied = Command::new("cp").args([from, folder.path(name)]).status();
-        assert!(copied.unwrap().success());
-        folder.path(name)
-    });
+    let own = folder.copy(BINARY, "skd");
+    let prog = folder.copy(&probe(), "probe");
     let ids = "setpriv --reuid=54322 --regid=54322 --clear-groups";
     let script = format!("shift; exec {ids} prlimit --nproc=1:99 {own} \"$@\"");
     let mut skd = Skd::new("-v -1u 127.0.0.1:0")

@@ -1,7 +1,7 @@
 //! As whom programs run.
 
 use super::Conf;
-use crate::kit::{facts, need};
+use crate::kit::{facts, need, probe};
 use std::process::Command;
 
 /// The output of id(1) here, for a user of the system.
@@ -44,9 +44,9 @@ fn a_program_of_another_user_gets_what_any_other_does() {
     }
     for user in ["root", "nobody"] {
         let conf = Conf::of(&format!(
-            "IP:7007 stream tcp nowait {user} PROBE probe report\n"
+            "IP:7007 stream tcp nowait {user} DIR/probe probe report\n"
         ));
-        // The probe must be there for nobody, too.
+        conf.folder.copy(&probe(), "probe");
         let skd = conf.skd("-v").start();
         let report = conf.client().hears_all();
         super::holds_one_socket_thrice(&report);
@@ -65,10 +65,11 @@ fn datagrams_and_listeners_go_to_programs_of_their_user() {
     }
     let conf = Conf::of(
         "IP:7007 dgram udp wait nobody:daemon /bin/sh sh -c 'dd bs=9 count=1 status=none >/dev/null; id -u; id -g'\n\
-         DIR/x stream unix wait nobody:daemon /bin/sh sh -c 'id >DIR/got; exec PROBE accept-report 0'\n",
+         DIR/x stream unix wait nobody:daemon /bin/sh sh -c 'id >DIR/got; exec DIR/probe accept-report 0'\n",
     );
     let open = std::os::unix::fs::PermissionsExt::from_mode(0o777);
     std::fs::set_permissions(conf.folder.path(""), open).unwrap();
+    conf.folder.copy(&probe(), "probe");
     let mut skd = conf.start();
     skd.waits_for("/x");
     let udp = conf.udp();

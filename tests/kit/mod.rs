@@ -62,6 +62,17 @@ impl Folder {
         executable(&path, &format!("#!/bin/sh\n{body}\n"));
         path
     }
+
+    /// Copies a program there and returns its path: others may run it, wherever the project lies. By a process of its
+    /// own, as `executable` does.
+    pub(crate) fn copy(&self, program: &str, name: &str) -> String {
+        let path = self.path(name);
+        let copied = std::process::Command::new("cp")
+            .args([program, &path])
+            .status();
+        assert!(copied.unwrap().success(), "{path}");
+        path
+    }
 }
 
 /// Writes an executable file, by a process of its own: one that this process has open for writing could not be executed

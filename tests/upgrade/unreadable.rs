@@ -17,11 +17,7 @@ fn shared() -> Copy {
 
 /// USR2, until an skd serves that knows nothing of the one before.
 fn forget(skd: &mut Running, copy: &Copy) {
-    let real = copy.folder.path("real");
-    let copied = std::process::Command::new("cp")
-        .args([BINARY, &real])
-        .status();
-    assert!(copied.unwrap().success());
+    let real = copy.folder.copy(BINARY, "real");
     // Where the state is said to be there is none.
     copy.spoil(&format!(
         "#!/bin/sh\nexec 9</dev/null\nSKD_STATE=9 exec {real} \"$@\""
