@@ -93,7 +93,7 @@ pub(super) fn named(typed: &ArgMatches, family: Family) -> Result<Vec<Named>, Fa
         let (cid, port) = addr::vsock(word)?;
         named.push((place, Named::Vsock { cid, port }));
     }
-    named.sort_by_key(|(place, _)| *place);
+    named.sort_unstable_by_key(|(place, _)| *place);
     Ok(named.into_iter().map(|(_, named)| named).collect())
 }
 

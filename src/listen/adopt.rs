@@ -108,7 +108,7 @@ fn open_all<'a>(
         let unable = |errno| Fatal::unable(format!("adopt {}", taking.called), errno);
         opened.push((place, open.map_err(unable)?));
     }
-    opened.sort_by_key(|(place, _)| *place);
+    opened.sort_unstable_by_key(|(place, _)| *place);
     // Two descriptors of one socket, as systemd's StandardInput=fd:NAME gives, are one listener.
     let mut seen = Vec::new();
     opened.retain(|(_, open)| {
