@@ -5,6 +5,7 @@ mod limits;
 mod peers;
 mod reread;
 mod whom;
+mod wrong;
 
 use crate::kit::net::Client;
 use crate::kit::skd::{Running, Skd};
@@ -223,16 +224,6 @@ fn everything_that_is_wrong_is_told_with_line_and_column_and_nothing_is_bound() 
         ],
     );
     TcpListener::bind(conf.address()).unwrap();
-}
-
-#[test]
-fn one_address_by_two_names_is_an_error_on_the_second() {
-    for (one, other) in [("127.0.0.1", "localhost"), ("localhost", "127.0.0.1")] {
-        let rest = "7013 stream tcp nowait root internal echo";
-        let conf = Conf::of(&format!("{one}:{rest}\n{other}:{rest}\n"));
-        let line = format!("2:1: \"{other}:7013 stream tcp\": line 1 has the same address");
-        conf.fails(100, &[&line]);
-    }
 }
 
 #[test]

@@ -13,6 +13,9 @@ use std::os::unix::ffi::OsStringExt;
 
 /// What the fields are called, in their order.
 const FIELDS: [&str; 6] = ["SERVICE", "TYPE", "PROTOCOL", "WAIT", "USER", "PROGRAM"];
+/// The places of those among them that may not go with others.
+const TYPE: usize = 1;
+const WAIT: usize = 3;
 /// What an address of the file is called in messages.
 const OPTION: &str = "inetd.conf";
 /// The largest buffer that may be asked for.
@@ -78,7 +81,8 @@ pub(super) fn service(
     };
     if let (Some(style), Some((waits, limits)), Some(server)) = (style, wait, &server) {
         let told = unfit(style, waits, limits, server);
-        fields.take(line.words.get(3).unwrap_or(program), told);
+        let (field, told) = told.map_or_else(|(field, why)| (field, Err(why)), |()| (WAIT, Ok(())));
+        fields.take(line.words.get(field).unwrap_or(program), told);
     }
     match (style, protocol, wait, user, server, named) {
         (
@@ -200,9 +204,11 @@ fn protocol_of(word: &[u8], style: Option<Style>) -> Result<Protocol, String> {
             Some((b"rcvbuf=", size)) => (&mut protocol.buffers.receive, size),
             _ => return Err("sndbuf=N or rcvbuf=N expected behind the comma".into()),
         };
-        *buffer = Some(
-            size_of(size).ok_or("the size of a buffer is 1 to 1073741824, k or m may follow")?,
-        );
+        let size = size_of(size);
+        let size = size.ok_or("the size of a buffer is 1 to 1073741824, k or m may follow")?;
+        if buffer.replace(size).is_some() {
+            return Err("sndbuf=N and rcvbuf=N are expected once each".into());
+        }
     }
     Ok(protocol)
 }
@@ -391,22 +397,32 @@ fn agree(host: &Host, family: Family) -> Result<(), String> {
 }
 
 /// What is wrong with fields that are right each by itself.
-fn unfit(style: Style, waits: bool, limits: Limits, server: &Server) -> Result<(), String> {
-    match server {
+///
+/// # Errors
+/// The place of the one that is to be another, and why.
+fn unfit(
+    style: Style,
+    waits: bool,
+    limits: Limits,
+    server: &Server,
+) -> Result<(), (usize, String)> {
+    let (field, why) = match server {
         Server::Internal(_) if style == Style::SeqPacket => {
-            Err("an internal service is stream or dgram".into())
+            (TYPE, "an internal service is stream or dgram")
         }
         Server::Internal(_) if waits && style == Style::Stream => {
-            Err("an internal stream service is nowait".into())
+            (WAIT, "an internal stream service is nowait")
         }
-        Server::Internal(_) if style == Style::Datagram && limits != Limits::default() => {
-            Err("an internal dgram service starts no program that could be limited".into())
-        }
+        Server::Internal(_) if style == Style::Datagram && limits != Limits::default() => (
+            WAIT,
+            "an internal dgram service starts no program that could be limited",
+        ),
         Server::Program { .. } if style == Style::Datagram && !waits => {
-            Err("a dgram service is wait: its program gets the socket".into())
+            (WAIT, "a dgram service is wait: its program gets the socket")
         }
-        _ => Ok(()),
-    }
+        _ => return Ok(()),
+    };
+    Err((field, why.into()))
 }
 
 #[cfg(test)]
