@@ -101,6 +101,20 @@ impl Wanted {
         }
     }
 
+    /// The internet addresses on which somebody is heard here; one socket may have two of them.
+    pub(crate) fn addresses(&self) -> Vec<SocketAddr> {
+        match self {
+            Self::Inet { addresses, .. } => match addresses {
+                Addresses::Every(port) => vec![
+                    (Ipv6Addr::UNSPECIFIED, *port).into(),
+                    (Ipv4Addr::UNSPECIFIED, *port).into(),
+                ],
+                Addresses::Listed(all) => all.iter().copied().map(unmapped).collect(),
+            },
+            Self::Unix { .. } | Self::Vsock { .. } => Vec::new(),
+        }
+    }
+
     /// Whether an inherited socket is what is wanted here.
     pub(crate) fn is_satisfied_by(&self, inherited: &Listener) -> bool {
         let (style, has_place) = match self {

@@ -26,6 +26,7 @@ use crate::sys::datagram::PeekOptions;
 use crate::sys::errno::Errno;
 use crate::sys::process;
 use std::ffi::{OsStr, OsString};
+use std::net::{Ipv4Addr, SocketAddr};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 pub(crate) use bind::Wanted;
@@ -106,6 +107,18 @@ impl Listener {
         self.file = Some(file);
         let made = made.map_err(|refusal| refusal.to_string())?;
         Ok(std::mem::replace(&mut self.socket, made))
+    }
+
+    /// The internet addresses on which it hears somebody: IPv4 too, if it is for every address of both families.
+    pub(crate) fn addresses(&self) -> Vec<SocketAddr> {
+        let Place::Inet(address) = self.place else {
+            return Vec::new();
+        };
+        let is_both = address.is_ipv6() && self.place.is_wildcard() && !self.is_v6_only;
+        let v4 = SocketAddr::from((Ipv4Addr::UNSPECIFIED, address.port()));
+        std::iter::once(address)
+            .chain(Some(v4).filter(|_| is_both))
+            .collect()
     }
 
     /// Whether its connections are of TCP, or of MPTCP.

@@ -72,11 +72,17 @@ impl Start<'_> {
             false => Some(listen::prepare(run, &inherited)?),
             true => None,
         };
-        if let Some(services) = &services {
+        if let Some(services) = &mut services {
             services.expect_some(inherited.len() + run.named.len(), run)?;
+            match is_resumed {
+                false => services.look_up(&inherited)?,
+                true => {
+                    services.recognise(&inherited, &self.resumed, !run.service.words.is_empty())?
+                }
+            }
         }
         if run.check {
-            return self.check(&inherited, services.as_ref(), &drop);
+            return self.check(services.as_ref(), &drop);
         }
         if !is_resumed && let Some(code) = background(run, self.caller)? {
             return Ok(code);
@@ -105,14 +111,8 @@ impl Start<'_> {
                 ports: Vec::new(),
             },
         };
-        if let Some(services) = &mut services {
-            match is_resumed {
-                false => services.make(inherited_count, &mut listeners)?,
-                true => {
-                    let has_prog = !run.service.words.is_empty();
-                    services.recognise(&listeners.all, &self.resumed, has_prog)?;
-                }
-            }
+        if let Some(services) = services.as_mut().filter(|_| !is_resumed) {
+            services.make(inherited_count, &mut listeners)?;
         }
         match run.service.mode {
             Mode::Connections | Mode::Listeners => {
@@ -123,14 +123,7 @@ impl Start<'_> {
     }
 
     /// `--check`: everything that is left to be read.
-    fn check(
-        mut self,
-        inherited: &[Listener],
-        services: Option<&Services>,
-        drop: &PrivilegeDrop,
-    ) -> Result<u8, Fatal> {
-        let tried = services.map(|it| it.try_out(inherited));
-        tried.transpose()?;
+    fn check(mut self, services: Option<&Services>, drop: &PrivilegeDrop) -> Result<u8, Fatal> {
         // In the order of a start: whom services name is asked for as who skd becomes.
         if self.run.service.words.is_empty() {
             drop.enter()?;

@@ -9,7 +9,7 @@ use crate::model::service::Run;
 use crate::model::state::State;
 use crate::report::log::Log;
 use crate::serve::entrance::{Hosted, Served};
-use crate::serve::inetd::{InetdConf, Parse, Prepared};
+use crate::serve::inetd::{InetdConf, Parse, Prepared, Sockets};
 use crate::sys::errno::Errno;
 use std::ffi::OsString;
 use std::io::ErrorKind;
@@ -19,6 +19,8 @@ use std::rc::Rc;
 pub(super) struct Services {
     pub(super) conf: InetdConf,
     prepared: Vec<Prepared>,
+    /// Of each of them, until they are bound.
+    sockets: Vec<Sockets>,
     /// Of what each listener is.
     owners: Vec<Owner>,
 }
@@ -35,7 +37,8 @@ enum Owner {
 }
 
 impl Services {
-    /// Reads the file; where there was an skd before us, what it said then will do.
+    /// Reads the file. Where there was an skd before us, what it said then is what is served: with that we go on, and then
+    /// read the file again.
     ///
     /// # Errors
     /// 100: it cannot be read, or something in it is wrong, each thing on a line of its own.
@@ -56,15 +59,14 @@ impl Services {
         let Some((mut conf, kept)) = InetdConf::open(run, parse, environment, kept)? else {
             return Ok(None);
         };
-        let prepared = conf.read();
-        let prepared = match (prepared, kept) {
-            (Err(_), Some(text)) => conf.understand(&text),
-            (prepared, _) => prepared,
-        };
+        let kept = kept.and_then(|text| conf.understand(&text).ok());
+        let prepared = kept.map_or_else(|| conf.read(), Ok);
         let prepared = prepared.map_err(|wrong| Fatal::configuration(wrong.join("\n")))?;
+        conf.is_right();
         Ok(Some(Self {
             conf,
             prepared,
+            sockets: Vec::new(),
             owners: Vec::new(),
         }))
     }
@@ -92,14 +94,12 @@ impl Services {
         }
     }
 
-    /// With `--check`: what can be known without binding.
+    /// Looks up hosts, and what else can be known without binding.
     ///
     /// # Errors
-    /// 111, naming the place in the file.
-    pub(super) fn try_out(&self, inherited: &[Listener]) -> Result<(), Fatal> {
-        for prepared in &self.prepared {
-            self.conf.make(prepared, inherited, true)?;
-        }
+    /// 111, naming the place in the file; 100: two services have the same address.
+    pub(super) fn look_up(&mut self, inherited: &[Listener]) -> Result<(), Fatal> {
+        self.sockets = self.conf.all_sockets(&self.prepared, inherited)?;
         Ok(())
     }
 
@@ -113,39 +113,20 @@ impl Services {
         listeners: &mut Listeners,
     ) -> Result<(), Fatal> {
         self.owners = vec![Owner::Line; listeners.all.len()];
-        for (owner, prepared) in self.prepared.iter().enumerate() {
+        let sockets = std::mem::take(&mut self.sockets);
+        for (owner, (prepared, sockets)) in self.prepared.iter().zip(sockets).enumerate() {
             let inherited = listeners.all.get(..inherited_count).unwrap_or_default();
-            let made = self.conf.make(prepared, inherited, false);
-            let before = || listeners.all.iter().zip(&self.owners).skip(inherited_count);
-            let (satisfying, made) =
-                made.map_err(|fatal| self.same_address(prepared, before(), fatal))?;
-            for place in satisfying {
+            for place in sockets.satisfied_by(inherited) {
                 if let Some(it) = self.owners.get_mut(place) {
                     *it = Owner::Service(owner);
                 }
             }
+            let made = self.conf.make(prepared, sockets, inherited)?;
             self.owners
                 .extend(made.iter().map(|_| Owner::Service(owner)));
             listeners.all.extend(made);
         }
         Ok(())
-    }
-
-    /// What is wrong if a service cannot be bound: perhaps one before it has the address already, by another name.
-    fn same_address<'a>(
-        &self,
-        prepared: &Prepared,
-        mut before: impl Iterator<Item = (&'a Listener, &'a Owner)>,
-        fatal: Fatal,
-    ) -> Fatal {
-        let taken = before.find(|(listener, _)| self.conf.wants(prepared, listener));
-        match taken {
-            Some((_, Owner::Service(owner))) => match self.prepared.get(*owner) {
-                Some(other) => Fatal::configuration(self.conf.same_address(prepared, other)),
-                None => fatal,
-            },
-            _ => fatal,
-        }
     }
 
     /// The same where all listeners are those of an skd before us; nothing is bound yet.
@@ -175,8 +156,8 @@ impl Services {
             return Ok(());
         }
         for (owner, prepared) in self.prepared.iter().enumerate() {
-            let (satisfying, _) = self.conf.make(prepared, listeners, true)?;
-            for place in satisfying {
+            let sockets = self.conf.sockets(prepared, listeners)?;
+            for place in sockets.satisfied_by(listeners) {
                 if let Some(it) = self.owners.get_mut(place) {
                     *it = Owner::Service(owner);
                 }

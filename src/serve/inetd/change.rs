@@ -70,12 +70,15 @@ impl Server {
                 self.warn(Trouble::Other, None, text);
             }
             Ok(all) => self.look_up_and_change(all),
-            Err(wrong) => {
-                for text in wrong {
-                    let text = format!("{text}, keeping the services as they were");
-                    self.warn(Trouble::Other, None, text);
-                }
-            }
+            Err(wrong) => self.keep_services(wrong),
+        }
+    }
+
+    /// Says what is wrong with the file.
+    fn keep_services(&mut self, wrong: Vec<String>) {
+        for text in wrong {
+            let text = format!("{text}, keeping the services as they were");
+            self.warn(Trouble::Other, None, text);
         }
     }
 
@@ -131,8 +134,50 @@ impl Server {
         }
     }
 
-    /// Exchanges all services.
-    pub(in crate::serve) fn change_services(&mut self, all: Vec<Ready>) {
+    /// What is wrong with services of the file on one address. Those that have sockets have the addresses of those.
+    fn shared_addresses(&self, all: &[Ready]) -> Vec<String> {
+        let Some(conf) = &self.inetd else {
+            return Vec::new();
+        };
+        let (mut places, mut known) = (HashMap::<String, usize>::new(), Vec::<Vec<_>>::new());
+        for (place, it) in self.listeners.each() {
+            let Some(name) = self.entrances.service(place) else {
+                continue;
+            };
+            let addresses = it.listener.addresses();
+            match places.get(name).and_then(|place| known.get_mut(*place)) {
+                Some(others) => others.extend(addresses),
+                None => {
+                    places.insert(name.to_owned(), known.len());
+                    known.push(addresses);
+                }
+            }
+        }
+        let mut located = Vec::new();
+        for (prepared, ..) in all {
+            let place = places.get(prepared.name());
+            let addresses = match place.and_then(|place| known.get_mut(*place)) {
+                Some(known) => std::mem::take(known),
+                // What cannot be made out is told when it is bound.
+                None => match conf.sockets(prepared, &[]) {
+                    Ok(sockets) => sockets.addresses(),
+                    Err(_) => continue,
+                },
+            };
+            located.push((prepared, addresses));
+        }
+        conf.shared(located)
+    }
+
+    /// Exchanges all services, unless two of them have one address: then everything stays as it is.
+    fn change_services(&mut self, all: Vec<Ready>) {
+        let wrong = self.shared_addresses(&all);
+        if !wrong.is_empty() {
+            return self.keep_services(wrong);
+        }
+        if let Some(conf) = &mut self.inetd {
+            conf.is_right();
+        }
         let mut names = HashMap::new();
         let places = self.entrances.services();
         for (prepared, served, warning) in &all {

@@ -3,6 +3,7 @@
 mod change;
 mod lookup;
 mod prepare;
+mod sharing;
 
 use crate::admit::quota::Quota;
 use crate::launch::prog::Prog;
@@ -21,8 +22,10 @@ use crate::sys::handover::Keeper;
 use crate::sys::identity;
 use change::{Unbound, Waiting};
 pub(crate) use prepare::Prepared;
+use sharing::Located;
 use std::cell::RefCell;
 use std::ffi::{CString, OsStr, OsString};
+use std::net::SocketAddr;
 use std::num::NonZeroU32;
 use std::os::unix::ffi::OsStrExt;
 use std::rc::Rc;
@@ -39,6 +42,26 @@ type Ready = (Prepared, Rc<Served>, Option<String>);
 
 /// The file, and what it said when an skd before us had it.
 type Opened = (InetdConf, Option<Vec<u8>>);
+
+/// The sockets of a service as they are to be, with hosts looked up.
+pub(crate) struct Sockets {
+    all: Vec<Wanted>,
+    options: BindOptions,
+}
+
+impl Sockets {
+    fn addresses(&self) -> Vec<SocketAddr> {
+        self.all.iter().flat_map(Wanted::addresses).collect()
+    }
+
+    /// The places of those among these that are what is wanted.
+    pub(crate) fn satisfied_by(&self, inherited: &[Listener]) -> Vec<usize> {
+        let is_it = |listener| self.all.iter().any(|it| it.is_satisfied_by(listener));
+        let places = inherited.iter().enumerate();
+        let fitting = places.filter(|(_, it)| is_it(it));
+        fitting.map(|(place, _)| place).collect()
+    }
+}
 
 /// What all services of the file have in common.
 struct Common {
@@ -57,6 +80,8 @@ pub(crate) struct InetdConf {
     file: HeldFile,
     parse: Parse,
     common: Common,
+    /// What has been read, and is not in force yet.
+    text: Option<Vec<u8>>,
     /// Those that could not be bound.
     unbound: Vec<Unbound>,
     /// The hosts of those that are to be bound.
@@ -90,6 +115,7 @@ impl InetdConf {
         let it = Self {
             file: held,
             parse,
+            text: None,
             unbound: Vec::new(),
             hosts: Rc::default(),
             waiting: None,
@@ -115,7 +141,7 @@ impl InetdConf {
         )
     }
 
-    /// Reads the file, and looks up what is a name.
+    /// Reads the file, and looks up what is a name; it is not in force before it is said so.
     ///
     /// # Errors
     /// All that is wrong, a line each.
@@ -127,8 +153,15 @@ impl InetdConf {
             return Err(vec![format!("{name} is longer than {FILE_BYTES} bytes")]);
         }
         let all = self.understand(&text)?;
-        self.file.is_right(&text);
+        self.text = Some(text);
         Ok(all)
+    }
+
+    /// What has been read last is right, and in force.
+    pub(crate) fn is_right(&mut self) {
+        if let Some(text) = self.text.take() {
+            self.file.is_right(&text);
+        }
     }
 
     /// What an skd in our place needs.
@@ -142,19 +175,18 @@ impl InetdConf {
     /// As above.
     pub(crate) fn understand(&self, text: &[u8]) -> Result<Vec<Prepared>, Vec<String>> {
         let all = prepare::prepare((self.parse)(text, self.common.host.as_deref()));
-        let shown = |wrong: Wrong| wrong.shown(&self.file.name);
-        all.map_err(|wrong| wrong.into_iter().map(shown).collect())
+        all.map_err(|wrong| self.told(wrong))
     }
 
-    /// The sockets of a service as they are to be, with hosts looked up.
+    /// The sockets of a service.
     ///
     /// # Errors
     /// 111, naming the place in the file: a host is not found, something lies at a path.
-    fn wanted(
+    pub(crate) fn sockets(
         &self,
         prepared: &Prepared,
         inherited: &[Listener],
-    ) -> Result<(Vec<Wanted>, BindOptions), Fatal> {
+    ) -> Result<Sockets, Fatal> {
         let service = &prepared.service;
         let sockets = SocketOptions {
             buffers: service.buffers,
@@ -168,38 +200,65 @@ impl InetdConf {
             Rc::clone(&self.hosts),
         );
         let of = |named| Wanted::of(named, service.family, &options, inherited);
-        let wanted = service.named.iter().map(of).collect::<Result<_, _>>();
-        let wanted = wanted.map_err(|fatal| self.at(prepared, &fatal))?;
-        Ok((wanted, options))
+        let all = service.named.iter().map(of).collect::<Result<_, _>>();
+        let all = all.map_err(|fatal| self.at(prepared, &fatal))?;
+        Ok(Sockets { all, options })
+    }
+
+    /// The same for all services of the file at the start.
+    ///
+    /// # Errors
+    /// As above; 100: two of them have the same address.
+    pub(crate) fn all_sockets(
+        &self,
+        all: &[Prepared],
+        inherited: &[Listener],
+    ) -> Result<Vec<Sockets>, Fatal> {
+        let mut sockets = Vec::new();
+        let mut located = Vec::new();
+        for prepared in all {
+            let of_one = self.sockets(prepared, inherited)?;
+            located.push((prepared, of_one.addresses()));
+            sockets.push(of_one);
+        }
+        let wrong = self.shared(located);
+        match wrong.is_empty() {
+            true => Ok(sockets),
+            false => Err(Fatal::configuration(wrong.join("\n"))),
+        }
+    }
+
+    /// What is wrong with services on one address.
+    fn shared(&self, all: Vec<Located>) -> Vec<String> {
+        self.told(sharing::shared(all))
+    }
+
+    /// What is wrong, a line each.
+    fn told(&self, wrong: Vec<Wrong>) -> Vec<String> {
+        let shown = |wrong: Wrong| wrong.shown(&self.file.name);
+        wrong.into_iter().map(shown).collect()
     }
 
     fn at(&self, prepared: &Prepared, fatal: &Fatal) -> Fatal {
         prepare::fatal(fatal, &self.file.name, prepared.service.at)
     }
 
-    /// Binds what no inherited socket satisfies: the places of those that do among `inherited`, and the new ones.
+    /// Binds what no inherited socket satisfies.
     ///
     /// # Errors
     /// 111, naming the place in the file.
     pub(crate) fn make(
         &self,
         prepared: &Prepared,
+        sockets: Sockets,
         inherited: &[Listener],
-        is_check: bool,
-    ) -> Result<(Vec<usize>, Vec<Listener>), Fatal> {
-        let (all, options) = self.wanted(prepared, inherited)?;
-        let mut satisfying = Vec::new();
+    ) -> Result<Vec<Listener>, Fatal> {
         let mut made = Vec::new();
-        for wanted in all {
-            let places = inherited.iter().enumerate();
-            let fitting = places.filter(|(_, it)| wanted.is_satisfied_by(it));
-            satisfying.extend(fitting.map(|(place, _)| place));
-            if !is_check {
-                let new = wanted.make(&options, inherited);
-                made.extend(new.map_err(|fatal| self.at(prepared, &fatal))?.listeners);
-            }
+        for wanted in sockets.all {
+            let new = wanted.make(&sockets.options, inherited);
+            made.extend(new.map_err(|fatal| self.at(prepared, &fatal))?.listeners);
         }
-        Ok((satisfying, made))
+        Ok(made)
     }
 
     /// The places of those of these sockets that are what a service wants, address by address.
@@ -209,23 +268,10 @@ impl InetdConf {
         sockets: &(impl Iterator<Item = (usize, &'a Listener)> + Clone),
     ) -> Vec<usize> {
         // What is wrong is told when it is bound.
-        let wanted = self.wanted(prepared, &[]).map(|(wanted, _)| wanted);
+        let wanted = self.sockets(prepared, &[]).map(|it| it.all);
         let wanted = wanted.unwrap_or_default();
         let fitting = wanted.iter().flat_map(|it| it.all_among(sockets.clone()));
         fitting.collect()
-    }
-
-    /// Whether a service wants the address that this socket has.
-    pub(crate) fn wants(&self, prepared: &Prepared, listener: &Listener) -> bool {
-        let wanted = self.wanted(prepared, &[]).map(|(wanted, _)| wanted);
-        let wanted = wanted.unwrap_or_default();
-        wanted.iter().any(|it| it.is_satisfied_by(listener))
-    }
-
-    /// What to say of a service whose address another one before it has.
-    pub(crate) fn same_address(&self, prepared: &Prepared, other: &Prepared) -> String {
-        let at = prepared.service.at;
-        prepare::same_address(at, prepared.name(), other.service.at).shown(&self.file.name)
     }
 
     /// Binds what is not among these sockets, while others are served.
@@ -237,7 +283,7 @@ impl InetdConf {
         prepared: &Prepared,
         sockets: &(impl Iterator<Item = (usize, &'a Listener)> + Clone),
     ) -> Result<Vec<Listener>, Fatal> {
-        let (all, options) = self.wanted(prepared, &[])?;
+        let Sockets { all, options } = self.sockets(prepared, &[])?;
         let options = options.while_serving();
         let mut made = Vec::new();
         for wanted in all {

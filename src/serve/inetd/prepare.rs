@@ -78,7 +78,7 @@ pub(super) fn prepare(services: Services) -> Result<Vec<Prepared>, Vec<Wrong>> {
     Err(wrong)
 }
 
-fn at(at: At, word: &str, why: &str) -> Wrong {
+pub(super) fn at(at: At, word: &str, why: &str) -> Wrong {
     let why = format!("{}: {why}", Quoted(word.as_bytes()));
     Wrong { at, why }
 }
@@ -156,30 +156,45 @@ fn port_of(port: &Port, style: Style) -> Result<u16, String> {
     }
 }
 
-/// Two services on one address are an error on the second, as far as the addresses are known before hosts are looked up.
+/// Two services on one address are an error on the second, as far as the addresses are known before hosts are looked up;
+/// and so is a service that has one of them twice.
 fn take(taken: &mut HashMap<String, usize>, service: &InetdService) -> Result<(), String> {
-    for address in service
-        .named
-        .iter()
-        .flat_map(|it| addresses(it, service.family))
-    {
-        if let Some(line) = taken.insert(address.clone(), service.at.line)
-            && line != service.at.line
-        {
-            taken.insert(address, line);
-            return Err(has_the_same(line));
+    let line = service.at.line;
+    for named in &service.named {
+        for address in addresses(named, service.family) {
+            match taken.get(&address) {
+                Some(other) if *other == line => return Err(has_twice(&shown(named))),
+                Some(other) => return Err(has_the_same(*other)),
+                None => taken.insert(address, line),
+            };
         }
     }
     Ok(())
 }
 
-fn has_the_same(line: usize) -> String {
+/// What to say of a service whose address that of another line has.
+pub(super) fn has_the_same(line: usize) -> String {
     format!("line {line} has the same address")
 }
 
-/// The same where it is known only when hosts have been looked up.
-pub(super) fn same_address(at: At, name: &str, other: At) -> Wrong {
-    self::at(at, name, &has_the_same(other.line))
+/// What to say of a service that names an address again.
+pub(super) fn has_twice(address: &str) -> String {
+    format!("it has {address} twice")
+}
+
+/// What stands before the port.
+fn shown(named: &Named) -> String {
+    match named {
+        Named::Inet { host, .. } => match host {
+            Host::Every => "every address".into(),
+            Host::V4(ip) => ip.to_string(),
+            Host::V6(ip, None) => ip.to_string(),
+            Host::V6(ip, Some(scope)) => format!("{ip}%{scope}"),
+            Host::Name(name) => name.clone(),
+        },
+        Named::Unix { name, .. } => name.to_string(),
+        Named::Vsock { cid, .. } => cid.to_string(),
+    }
 }
 
 fn addresses(named: &Named, family: Family) -> Vec<String> {
