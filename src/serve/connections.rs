@@ -77,12 +77,16 @@ impl Server {
             .is_some_and(|max| self.children.count() >= max.get())
     }
 
-    /// Whether nobody more is to be taken out of a backlog. Those whose header is awaited are counted; and with `-r` there
-    /// is something to be said to those who are too many.
+    /// Whether nobody more is to be taken out of a backlog for a program. Those whose header is awaited are counted; and
+    /// with `-r` there is something to be said to those who are too many.
     pub(super) fn is_full_to_come(&self) -> bool {
-        let all = self.children.count().saturating_add(self.pendings.count());
-        let is_full = |max: NonZeroU32| all >= max.get() && !self.gate.has_refusal();
-        self.max_connections.is_some_and(is_full)
+        let is_for_program = |place| self.entrances.builtin(place).is_none();
+        let is_full = |max: NonZeroU32| {
+            let awaited = self.pendings.count_at(is_for_program);
+            let awaited = u32::try_from(awaited).unwrap_or(u32::MAX);
+            self.children.count().saturating_add(awaited) >= max.get()
+        };
+        !self.gate.has_refusal() && self.max_connections.is_some_and(is_full)
     }
 
     /// Whether a spawn slot is free. If all are in use the loop waits a moment, since most children need no longer; if
@@ -104,7 +108,9 @@ impl Server {
 
     /// Whether nobody is to be taken out of the backlog now: at the limit, or when there were too many of late.
     fn is_shut(&mut self, place: usize) -> bool {
-        if self.is_full_to_come() || self.entrances.is_full(place) || self.has_many_visits(place) {
+        // What skd itself answers takes no program's place.
+        let is_full = self.entrances.builtin(place).is_none() && self.is_full_to_come();
+        if is_full || self.entrances.is_full(place) || self.has_many_visits(place) {
             return true;
         }
         let place_of = self.listeners.get(place).map(|it| &it.listener.place);

@@ -206,7 +206,9 @@ impl Server {
             self.deny(place, &peer, || verdict.why.to_string());
             return true;
         }
-        if let Some(max) = self.max_connections.filter(|_| self.is_full()) {
+        let builtin = self.entrances.builtin(place);
+        let is_full = builtin.is_none() && self.is_full();
+        if let Some(max) = self.max_connections.filter(|_| is_full) {
             self.refuse(place, guest, || format!("--max-connections {max}"));
             return true;
         }
@@ -238,7 +240,7 @@ impl Server {
             return true;
         }
         self.gate.take_token(now);
-        if let Some(builtin) = self.entrances.builtin(place) {
+        if let Some(builtin) = builtin {
             self.visit(place, guest, builtin);
             return true;
         }

@@ -123,7 +123,8 @@ impl Server {
                 continue;
             };
             let is_full = match listening.way {
-                Way::Accept => is_full_to_come || has_many,
+                Way::Accept if self.entrances.builtin(place).is_some() => has_many,
+                Way::Accept => is_full_to_come,
                 Way::Datagram | Way::Lend => is_full,
                 Way::Answer => false,
             };

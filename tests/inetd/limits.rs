@@ -3,7 +3,7 @@
 use super::Conf;
 use crate::kit::net::{Client, tcp_from};
 use std::io::Read;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 /// What the one from 127.0.0.N hears until the end.
 fn heard(conf: &Conf, last: u8) -> String {
@@ -88,5 +88,52 @@ fn those_whose_header_is_awaited_count() {
     assert_eq!(skd.status(), "1 accepted 1 denied 0 failed 0");
     assert_eq!(first.hears_all(), "bye\n");
     assert!(second.hears_line().starts_with("ready "));
+    skd.stop();
+}
+
+#[test]
+fn max_connections_neither_counts_nor_keeps_out_clients_of_internal_services() {
+    for options in ["-v -c 1", "-v -c 1 -r full"] {
+        let conf = Conf::of(
+            "IP:7007 stream tcp nowait root PROBE probe hold\n\
+             IP:7008 stream tcp nowait root internal echo\n",
+        );
+        let mut skd = conf.skd(options).start();
+        let internal = SocketAddr::from((conf.ip, 7008));
+        let mut before = Client::tcp_to(internal);
+        before.says("one\n").hears("one\n");
+        let mut held = conf.client();
+        assert!(held.hears_line().starts_with("ready "));
+        let mut after = Client::tcp_to(internal);
+        after.says("two\n").hears("two\n");
+        let mut next = conf.client();
+        if options.ends_with("full") {
+            assert_eq!(next.hears_rest(), "full");
+        }
+        let status = skd.status();
+        assert!(status.starts_with("1/1 accepted 3 "), "{status}");
+        assert_eq!(held.hears_all(), "bye\n");
+        if !options.ends_with("full") {
+            assert!(next.hears_line().starts_with("ready "));
+        }
+        before.says("three\n").hears("three\n");
+        skd.stop();
+    }
+}
+
+#[test]
+fn max_connections_does_not_count_an_internal_client_whose_header_is_awaited() {
+    let conf = Conf::of(
+        "IP:7007 stream tcp nowait root PROBE probe hold\n\
+         IP:7008 stream tcp nowait root internal echo\n",
+    );
+    let mut skd = conf.skd("-v -c 1 --proxy-from 127.0.0.0/8").start();
+    let header = "PROXY TCP4 192.0.2.7 192.0.2.8 7 8\r\n";
+    let mut internal = Client::tcp_to(SocketAddr::from((conf.ip, 7008)));
+    // It has had the time to be taken.
+    skd.status();
+    let mut held = conf.client();
+    assert!(held.says(header).hears_line().starts_with("ready "));
+    internal.says(header).says("one\n").hears("one\n");
     skd.stop();
 }
