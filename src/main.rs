@@ -26,7 +26,7 @@ use daemon::background::Caller;
 use listen::{Adopted, Inherited};
 use model::error::Fatal;
 use model::name::Name;
-use model::service::LogFormat;
+use model::service::{Level, LogFormat};
 use report::form::Form;
 use report::log::Log;
 use start::Start;
@@ -65,16 +65,23 @@ fn run(
     form: &mut Form,
     caller: &mut Caller,
 ) -> Result<u8, Fatal> {
-    let words = std::env::args_os().skip(1).collect();
-    let run = match config::names::read_as(form.name, words) {
+    let words: Vec<_> = std::env::args_os().skip(1).collect();
+    let is_asked = is_asked(&words, environment);
+    let mut run = match config::names::read_as(form.name, words) {
         Ok(Asked::Text(text)) => return start::print(&text).map(|()| 0),
         Ok(Asked::Run(run)) => *run,
         Err((fatal, format)) => {
-            form.format = format;
+            if !is_asked {
+                form.format = format;
+            }
             return Err(fatal);
         }
     };
-    form.format = run.log_format;
+    match is_asked {
+        // A text that becomes part of a line of whoever asks: why not, if so.
+        true => run.level = Level::Fatal,
+        false => form.format = run.log_format,
+    }
     if let Some(inquiry) = &run.inquiry {
         return start::answer(&run, inquiry);
     }
@@ -107,6 +114,12 @@ fn run(
         }
         Inherited::Listeners(listeners) => start.with_sockets(listeners),
     }
+}
+
+/// Whether an skd asks whether we would take its place.
+fn is_asked(words: &[OsString], environment: &[(OsString, OsString)]) -> bool {
+    let is_check = words.first().is_some_and(|word| word == "--check");
+    is_check && environment.iter().any(|(name, _)| name == "SKD_STATE")
 }
 
 /// Whether our stderr is the journal stream that JOURNAL_STREAM names as `DEVICE:INODE`; systemd.exec(5).

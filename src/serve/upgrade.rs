@@ -1,13 +1,13 @@
 //! USR2: the binary now at skd's path takes our place, with our pid, our sockets, our children and our counts.
 //!
-//! It is asked first, as a child, whether it takes our command line (`--check`). Only one that does is executed; until
-//! then, and if that fails, nothing has changed.
+//! It is asked first, as a child, whether it takes our command line (`--check`). Only one that does, and says so in the
+//! words of an skd, is executed; until then, and if that fails, nothing has changed.
 
 use crate::launch::environ;
 use crate::launch::prog::Prog;
 use crate::launch::scrub::{Scrub, scrubbed};
 use crate::model::event::Trouble;
-use crate::model::text::Quoted;
+use crate::model::text::{Quoted, harmless};
 use crate::report::ending::How;
 use crate::serve::children::how_of;
 use crate::serve::farewell::{self, Farewells};
@@ -19,7 +19,7 @@ use crate::sys::fork::{self, Side};
 use crate::sys::handover::{self, Keeper};
 use crate::sys::limits::{self, FileLimit};
 use crate::sys::process::{self, Status};
-use crate::sys::{conn, env, socket};
+use crate::sys::{conn, env, fd};
 use std::ffi::{CString, OsString};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
@@ -28,8 +28,14 @@ use std::time::{Duration, Instant};
 /// How long the new binary may take for `--check`.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// The longest reason why a new binary could not be executed, in bytes.
-const REASON_BYTES: usize = 256;
+/// What an skd that is asked says on its stderr if it agrees. Anything that is none may exit 0, too.
+pub(crate) const AGREES: &[u8] = b"skd agrees\n";
+
+/// In front of the reason why the new binary could not be executed: no message begins so.
+const NOT_EXECUTED: u8 = 0;
+
+/// The most that is heard of what the new binary says on its stderr, in bytes.
+const SAID_BYTES: usize = 4096;
 
 /// How skd was called, to be called so again.
 #[derive(Default)]
@@ -68,17 +74,31 @@ struct Asked {
     /// When it has taken too long.
     until: Instant,
     is_late: bool,
-    /// Where it says why it could not be executed.
-    reason: OwnedFd,
+    /// The other end of its stderr.
+    said: OwnedFd,
 }
 
 impl Asked {
-    /// Why it could not be executed, if that was so.
-    fn reason(&self) -> Option<String> {
-        let mut bytes = [0; REASON_BYTES];
-        let len = socket::hear(&self.reason, &mut bytes).ok()?;
-        let reason = bytes.get(..len).filter(|reason| !reason.is_empty())?;
-        Some(String::from_utf8_lossy(reason).into_owned())
+    /// Why it is not to take our place, if that is so.
+    fn refusal(&self, status: Status) -> Option<String> {
+        let mut said = [0; SAID_BYTES];
+        let len = fork::read(&self.said, &mut said).unwrap_or(0);
+        let said = said.get(..len).unwrap_or_default();
+        if let Some((&NOT_EXECUTED, reason)) = said.split_first() {
+            return Some(harmless(reason));
+        }
+        let line = said.split(|byte| *byte == b'\n').next();
+        let line = harmless(line.unwrap_or_default());
+        let mut classes = [": fatal: ", ": usage: "].into_iter();
+        let why = classes.find_map(|class| Some(line.split_once(class)?.1));
+        let end = match status {
+            Status::Exit(0) if said.ends_with(AGREES) => return None,
+            Status::Exit(0) => "--check exits 0, but not as an skd".into(),
+            Status::Exit(code) => format!("--check exits {code}"),
+            Status::Signal(_) => format!("--check is ended by {}", How(how_of(status))),
+        };
+        let parts = [end.as_str(), why.unwrap_or(&line)];
+        Some(parts.join(": ").trim_end_matches(": ").to_owned())
     }
 }
 
@@ -137,25 +157,34 @@ impl Server {
         if let Err(errno) = file.map_or(Err(Errno::NOT_FOUND), process::check_executable) {
             return self.stay(&errno.to_string());
         }
-        let forked = socket::pair().and_then(|ends| Ok((ends, fork::fork()?)));
+        let forked = fork::pipe().and_then(|ends| {
+            // Neither of the two ever waits: what there is no room for is lost.
+            fd::set_nonblocking(&ends.0, true)?;
+            fd::set_nonblocking(&ends.1, true)?;
+            Ok((ends, fork::fork()?))
+        });
         match forked {
-            Ok(((reason, _), Side::Parent { pid })) => {
+            Ok(((said, _), Side::Parent { pid })) => {
                 self.generations.born(pid);
                 self.upgrade.asked = Some(Asked {
                     pid,
                     until: Instant::now() + PATIENCE,
                     is_late: false,
-                    reason,
+                    said,
                 });
             }
             Ok(((_, theirs), Side::Child)) => {
                 // What it starts itself ends with it.
                 let _ = fork::new_session();
                 self.forget_visitors();
-                let mut reason = self.become_successor(true);
-                reason.truncate(reason.floor_char_boundary(REASON_BYTES));
+                let heard = fd::replace_standard(2, theirs.as_fd());
+                let reason = match heard {
+                    Ok(()) => self.become_successor(true),
+                    Err(errno) => errno.to_string(),
+                };
+                let reason = [&[NOT_EXECUTED], reason.as_bytes()].concat();
                 // Without it the code has to do.
-                let _ = socket::send_whole(theirs, reason.as_bytes());
+                let _ = fd::write_at_once(&theirs, &reason);
                 fork::leave(127)
             }
             Err(errno) => self.stay(&errno.to_string()),
@@ -167,21 +196,13 @@ impl Server {
         let Some(asked) = self.upgrade.asked.take_if(|asked| asked.pid == pid) else {
             return false;
         };
-        match status {
-            _ if asked.is_late => {
-                self.stay(&format!(
-                    "--check took longer than {} s",
-                    PATIENCE.as_secs()
-                ));
-            }
-            Status::Exit(0) => self.upgrade.is_granted = true,
-            status => {
-                let reason = asked.reason().unwrap_or_else(|| match status {
-                    Status::Exit(code) => format!("--check exits {code}"),
-                    Status::Signal(_) => format!("--check is ended by {}", How(how_of(status))),
-                });
-                self.stay(&reason);
-            }
+        let refusal = match asked.is_late {
+            true => Some(format!("--check took longer than {} s", PATIENCE.as_secs())),
+            false => asked.refusal(status),
+        };
+        match refusal {
+            Some(reason) => self.stay(&reason),
+            None => self.upgrade.is_granted = true,
         }
         true
     }

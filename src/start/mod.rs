@@ -20,12 +20,14 @@ use crate::serve::entrance::Hosted;
 use crate::serve::gate::Gate;
 use crate::serve::inetd::Parse;
 use crate::serve::notices::{Jail, Notices};
-use crate::serve::upgrade::Call;
+use crate::serve::upgrade::{AGREES, Call};
 use crate::serve::{Made, Server};
 use crate::sys::limits::FileLimit;
+use crate::sys::stderr::Stderr;
 use crate::sys::{fd, process, signal};
 use services::{Services, hosted};
 use std::ffi::OsString;
+use std::io::Write;
 use std::os::fd::AsFd;
 use std::rc::Rc;
 
@@ -132,7 +134,12 @@ impl Start<'_> {
             check(&self.run.service, drop, self.environment)?;
         }
         let served = services.map(|it| it.served(&mut self.log));
-        served.transpose().map(|_| 0)
+        served.transpose()?;
+        if self.resumed.is_so() {
+            // Who asks and does not hear it takes it for a no.
+            let _ = Stderr::starting().write(AGREES);
+        }
+        Ok(0)
     }
 
     fn serve(

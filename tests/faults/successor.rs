@@ -22,7 +22,7 @@ fn an_upgrade_in_which_a_call_fails_leaves_everything_as_it_is() {
     let before = skd.descriptors();
     let faults = [
         "faccessat2:error=EACCES:when=1",
-        "socketpair:error=EMFILE:when=1",
+        "pipe2:error=EMFILE:when=1",
         "clone:error=EAGAIN:when=1",
         "memfd_create:error=ENOMEM:when=1",
         "memfd_create:error=EMFILE:when=1",

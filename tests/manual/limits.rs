@@ -82,6 +82,7 @@ serve/notices.rs STATUS_EVERY | s 1 | at most once a second
 serve/notices.rs RETRY | ms 100 | is tried again every 0.1 s, at most 100 times
 serve/notices.rs TRIES | 100 | is tried again every 0.1 s, at most 100 times
 serve/upgrade.rs PATIENCE | s 2 | exits 0 within 2 s
+serve/upgrade.rs SAID_BYTES | 4096 | of the first 4096 bytes that it writes to stderr
 serve/scrapes.rs MOST | 64 | At most 64 ask at once
 serve/scrapes.rs UNSENT_BYTES | 8 20 | while 8 MiB of answers are still to be read
 serve/scrapes.rs PATIENCE | s 5 | whoever has not said all of it after 5 s is closed

@@ -1,6 +1,6 @@
 //! A new binary that is asked and does not answer, or says no.
 
-use super::Copy;
+use super::{Copy, file_of};
 use crate::kit::daemon::is_gone;
 use crate::kit::net::{Client, echoes};
 use crate::kit::skd::{Running, Skd};
@@ -81,5 +81,119 @@ fn a_no_takes_no_news_of_a_lent_listener_away() {
     assert_ne!(second.hears_line(), first);
     skd.waits_for_nth("info: end ", 2);
     assert_eq!(skd.status(), "0 accepted 2 denied 0 failed 0");
+    skd.stop();
+}
+
+/// What it says itself is part of one warning, and no line of the log; a running skd has said nothing fatal.
+#[test]
+fn why_a_new_binary_refuses_is_told_in_one_line_of_skd() {
+    let megabyte = "head -c 1000000 /dev/zero | tr '\\0' x >&2";
+    let cut = "x".repeat(4096);
+    let table = [
+        (
+            "echo 'skd: fatal: it is so' >&2; exit 111",
+            "exits 111: it is so",
+        ),
+        (
+            "echo 'skd: usage: what; try it' >&2; exit 100",
+            "exits 100: what; try it",
+        ),
+        (
+            "printf 'one\\33[1m\\ntwo\\n' >&2; exit 3",
+            "exits 3: one?[1m",
+        ),
+        (
+            "echo why >&2; kill -SEGV $$",
+            "is ended by signal SEGV: why",
+        ),
+        (&format!("{megabyte}; exit 9"), &format!("exits 9: {cut}")),
+        (
+            &format!("{megabyte}; exec sleep 1000"),
+            "took longer than 2 s",
+        ),
+    ];
+    for options in ["", "--log-format json"] {
+        let copy = Copy::new();
+        let words = format!("{options} -t 127.0.0.1:0 cat");
+        let skd = Skd::new(&format!("-1 {words}")).binary(&copy.path).spawn();
+        let mut skd = skd;
+        let port = skd.port();
+        for (number, (text, reason)) in (1..).zip(&table) {
+            copy.spoil(&format!("#!/bin/sh\n{text}"));
+            skd.signal(Signal::SIGUSR2);
+            let line = skd.waits_for_nth("unable to upgrade to ", number);
+            let message = format!("--check {reason}");
+            let start: String = message.chars().take(3000).collect();
+            assert!(line.contains(&start), "{line}");
+            assert!(line.len() < 4096, "{}", line.len());
+            echoes(port);
+        }
+        let stderr = skd.stop().stderr;
+        assert_eq!(stderr.lines().count(), table.len(), "{stderr}");
+        assert!(
+            !stderr.contains("fatal") && !stderr.contains("usage"),
+            "{stderr}"
+        );
+    }
+}
+
+/// With `-q` there is no line at all: a warning is none of those that are told.
+#[test]
+fn a_quiet_skd_says_nothing_of_a_binary_that_refuses() {
+    let (copy, folder) = (Copy::new(), Folder::new());
+    let asked = folder.path("asked");
+    let skd = Skd::new("-q -1 -t 127.0.0.1:0 cat").binary(&copy.path);
+    let mut skd = skd.spawn();
+    let port = skd.port();
+    copy.spoil(&format!(
+        "#!/bin/sh\necho 'skd: fatal: no' >&2; echo >> {asked}; exit 111"
+    ));
+    skd.signal(Signal::SIGUSR2);
+    eventually("it is asked", || {
+        std::fs::exists(&asked).ok()?.then_some(())
+    });
+    skd.is_alone();
+    echoes(port);
+    assert_eq!(skd.stop().stderr.trim(), "");
+}
+
+/// An skd says why in plain words, whatever the format of the log is, and without what is no reason.
+#[test]
+fn a_refusal_is_words_within_an_object() {
+    let (copy, folder) = (Copy::new(), Folder::new());
+    let prog = folder.script("prog", "exec cat");
+    let words = format!("-1 -vv --log-format json -t 127.0.0.1:0 {prog}");
+    let mut skd = Skd::new(&words).binary(&copy.path).spawn();
+    let port = skd.port();
+    echoes(port);
+    std::fs::remove_file(&prog).unwrap();
+    skd.signal(Signal::SIGUSR2);
+    let line = skd.waits_for("unable to upgrade to ");
+    let reason = format!(
+        r#"--check exits 111: unable to run \"{prog}\": No such file or directory, going on as before""#
+    );
+    assert!(line.starts_with('{') && line.contains(&reason), "{line}");
+    let stderr = skd.stop().stderr;
+    assert!(!stderr.contains("fatal"), "{stderr}");
+}
+
+/// true(1) takes every command line, and would end the service.
+#[test]
+fn a_program_that_is_no_skd_does_not_take_its_place() {
+    let copy = Copy::new();
+    let skd = Skd::new("-v -t 127.0.0.1:0 cat").binary(&copy.path);
+    let mut skd = skd.start();
+    let (port, file) = (skd.port(), file_of(skd.pid()));
+    for (number, text) in (1..).zip(["exit 0", "echo skd >&2; exit 0", "echo skd agrees; exit 0"]) {
+        copy.spoil(&format!("#!/bin/sh\n{text}"));
+        skd.signal(Signal::SIGUSR2);
+        let line = skd.waits_for_nth("unable to upgrade to ", number);
+        assert!(
+            line.contains("--check exits 0, but not as an skd"),
+            "{line}"
+        );
+        echoes(port);
+    }
+    assert_eq!(file_of(skd.pid()), file);
     skd.stop();
 }

@@ -23,9 +23,8 @@ fn forget(skd: &mut Running, copy: &Copy) {
         "#!/bin/sh\nexec 9</dev/null\nSKD_STATE=9 exec {real} \"$@\""
     ));
     skd.signal(Signal::SIGUSR2);
-    // The first is told by the one that is asked.
-    let warning = "warning: the state of the skd before cannot be read, counting from zero";
-    skd.waits_for_nth(warning, 2);
+    // It is told by the one that takes the place, not by the one that is asked.
+    skd.waits_for("warning: the state of the skd before cannot be read, counting from zero");
 }
 
 /// It serves the port that it had, alone, and does not tell of it again.
