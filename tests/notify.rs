@@ -8,6 +8,7 @@ use crate::kit::daemon::{self, Daemon};
 use crate::kit::net::{Client, set_nonblocking, tcp_listener};
 use crate::kit::skd::{Running, Skd};
 use crate::kit::{DEADLINE, Folder, eventually, fails, reporting};
+use crate::upgrade::{Copy, file_of};
 use nix::cmsg_space;
 use nix::sys::signal::Signal;
 use nix::sys::socket::{ControlMessageOwned, MsgFlags, recvmsg, setsockopt, sockopt};
@@ -213,6 +214,43 @@ fn signs_of_life_come_when_they_are_asked_for() {
         assert_eq!(manager.hears(), "WATCHDOG=1\n");
     }
     skd.stop();
+}
+
+/// A manager means the process that it started, which with `-B` is not the one that serves; so it is after an upgrade, too.
+#[test]
+fn signs_of_life_come_from_the_daemon_of_the_process_that_was_started() {
+    let folder = Folder::new();
+    let manager = Manager::at(&folder);
+    let copy = Copy::new();
+    let names = folder.script("names", "export WATCHDOG_PID=$(($$ + OTHER)); exec \"$@\"");
+    let start = |other: &str| {
+        let skd = daemon::skd(&folder).under(&names).binary(&copy.path);
+        let skd = skd.envs("WATCHDOG_USEC=30000").env("OTHER", other);
+        let skd = skd.word("-t").word("127.0.0.1:0").word("cat");
+        let skd = skd.env("NOTIFY_SOCKET", &manager.name);
+        let (skd, _) = Daemon::start(skd, &folder);
+        let text = manager.hears();
+        assert!(text.starts_with("MAINPID="), "{text}");
+        skd
+    };
+    let skd = start("0");
+    assert_eq!(manager.hears(), "WATCHDOG=1\n");
+    let file = copy.renew();
+    skd.signal(Signal::SIGUSR2);
+    eventually("the new binary", || {
+        (file_of(skd.pid()) == file).then_some(())
+    });
+    manager.waits_for("READY=1\nSTATUS=0 connections, 0 accepted, 0 refused\n");
+    assert_eq!(manager.hears(), "WATCHDOG=1\n");
+    skd.stop();
+    manager.waits_for("STOPPING=1\n");
+    // That of another process is not ours, here as anywhere.
+    let skd = start("100000");
+    skd.signal(Signal::SIGHUP);
+    assert!(manager.hears().starts_with("RELOADING"));
+    assert_eq!(manager.hears(), "READY=1\n");
+    skd.stop();
+    assert_eq!(manager.hears(), "STOPPING=1\n");
 }
 
 /// Neither one that is gone nor one that is full; and what a full one must not miss comes when it has room.

@@ -41,7 +41,7 @@ impl Copy {
     }
 
     /// Puts a new file there, as a package manager does.
-    fn renew(&self) -> u64 {
+    pub(crate) fn renew(&self) -> u64 {
         let new = self.folder.copy(BINARY, "skd.new");
         fs::rename(&new, &self.path).unwrap();
         fs::metadata(&self.path).unwrap().ino()
@@ -56,7 +56,7 @@ impl Copy {
 }
 
 /// Which file a process executes.
-fn file_of(pid: i32) -> u64 {
+pub(crate) fn file_of(pid: i32) -> u64 {
     fs::metadata(format!("/proc/{pid}/exe")).map_or(0, |file| file.ino())
 }
 

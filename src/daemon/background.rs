@@ -2,12 +2,16 @@
 
 use crate::model::error::Fatal;
 use crate::sys::errno::Errno;
-use crate::sys::fd;
 use crate::sys::fork::{self, Side};
+use crate::sys::{fd, process};
 use std::os::fd::{AsFd, OwnedFd};
 
 /// What tells the caller's skd how it went. Without `-B` nobody waits.
-pub(crate) struct Caller(Option<OwnedFd>);
+pub(crate) struct Caller {
+    pipe: Option<OwnedFd>,
+    /// The pid of the skd that was called.
+    pub(crate) pid: i32,
+}
 
 /// Who goes on after the fork.
 pub(crate) enum Role {
@@ -23,12 +27,15 @@ const BECOMING: u8 = 255;
 impl Caller {
     /// Nobody waits.
     pub(crate) fn none() -> Self {
-        Self(None)
+        Self {
+            pipe: None,
+            pid: process::own_pid(),
+        }
     }
 
     /// The exit code of the caller's skd: 0 when everything is ready.
     pub(crate) fn tell(&mut self, code: u8) {
-        if let Some(pipe) = self.0.take() {
+        if let Some(pipe) = self.pipe.take() {
             // The caller may have been killed meanwhile; the daemon serves all the same.
             let _ = fork::send_byte(&pipe, code);
         }
@@ -36,7 +43,7 @@ impl Caller {
 
     /// Before execve(2), which closes the pipe if it succeeds.
     pub(crate) fn tell_becoming(&self) {
-        if let Some(pipe) = &self.0 {
+        if let Some(pipe) = &self.pipe {
             // As above.
             let _ = fork::send_byte(pipe, BECOMING);
         }
@@ -51,17 +58,22 @@ impl Caller {
 pub(crate) fn enter() -> Result<Role, Fatal> {
     let unable = |errno: Errno| Fatal::unable("become a daemon", errno);
     let (word, pipe) = fork::pipe().map_err(unable)?;
+    let called = process::own_pid();
     if let Side::Parent { pid } = fork::fork().map_err(unable)? {
         drop(pipe);
         return Ok(Role::Exit(listen(&word, pid)));
     }
     drop(word);
+    let mut caller = Caller {
+        pipe: Some(pipe),
+        pid: called,
+    };
     let fork = fork::new_session().and_then(|()| fork::fork());
     match fork {
-        Ok(Side::Child) => Ok(Role::Serve(Caller(Some(pipe)))),
+        Ok(Side::Child) => Ok(Role::Serve(caller)),
         Ok(Side::Parent { .. }) => fork::leave(0),
         Err(errno) => {
-            Caller(Some(pipe)).tell(111);
+            caller.tell(111);
             Err(unable(errno))
         }
     }

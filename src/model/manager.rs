@@ -24,16 +24,16 @@ pub(crate) struct Manager {
 }
 
 impl Manager {
-    /// Reads the environment; `own_pid` is getpid(2). What is malformed counts as not set: a manager's mistake is no
-    /// reason not to serve.
-    pub(crate) fn of(environment: &[(OsString, OsString)], own_pid: i32) -> Self {
+    /// Reads the environment; `own_pids` are that of this process and that of the skd that was called, which the manager
+    /// started. What is malformed counts as not set: a manager's mistake is no reason not to serve.
+    pub(crate) fn of(environment: &[(OsString, OsString)], own_pids: [i32; 2]) -> Self {
         let var = |name: &str| {
             let found = environment.iter().find(|(other, _)| other == name);
             found.map(|(_, value)| value.as_os_str())
         };
         let number = |text: &OsStr| number::decimal(text.as_bytes());
-        let is_ours =
-            var("WATCHDOG_PID").is_none_or(|pid| number(pid) == u64::try_from(own_pid).ok());
+        let own_pids = own_pids.map(|pid| u64::try_from(pid).ok());
+        let is_ours = var("WATCHDOG_PID").is_none_or(|pid| own_pids.contains(&number(pid)));
         let watchdog = var("WATCHDOG_USEC")
             .and_then(number)
             .filter(|micros| *micros > 0 && is_ours);
@@ -64,7 +64,7 @@ mod tests {
             (name.into(), value.into())
         };
         let all: Vec<_> = variables.split_whitespace().map(pair).collect();
-        Manager::of(&all, 42)
+        Manager::of(&all, [42, 40])
     }
 
     #[test]
@@ -91,11 +91,16 @@ mod tests {
             "WATCHDOG_USEC=1s",
             "WATCHDOG_USEC=5 WATCHDOG_PID=43",
             "WATCHDOG_USEC=5 WATCHDOG_PID=x",
+            "WATCHDOG_USEC=5 WATCHDOG_PID=-1",
             "WATCHDOG_PID=42",
         ] {
             assert_eq!(of(off).watchdog, None, "{off}");
         }
-        for on in ["WATCHDOG_USEC=5", "WATCHDOG_USEC=5 WATCHDOG_PID=42"] {
+        for on in [
+            "WATCHDOG_USEC=5",
+            "WATCHDOG_USEC=5 WATCHDOG_PID=42",
+            "WATCHDOG_USEC=5 WATCHDOG_PID=40",
+        ] {
             assert_eq!(of(on).watchdog, Some(Duration::from_micros(5)), "{on}");
         }
     }

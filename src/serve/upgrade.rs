@@ -7,6 +7,7 @@ use crate::launch::environ;
 use crate::launch::prog::Prog;
 use crate::launch::scrub::{Scrub, scrubbed};
 use crate::model::event::Trouble;
+use crate::model::number;
 use crate::model::text::{Quoted, harmless};
 use crate::report::ending::How;
 use crate::serve::children::how_of;
@@ -47,12 +48,18 @@ pub(crate) struct Call {
 }
 
 impl Call {
-    /// To be made before the working directory or the root folder changes.
-    pub(crate) fn of_us(environment: &[(OsString, OsString)]) -> Self {
+    /// To be made before the working directory or the root folder changes. `called` is the pid of the skd that was called.
+    pub(crate) fn of_us(environment: &[(OsString, OsString)], called: i32) -> Self {
+        let mut environment = scrubbed(environment, Scrub::Successor, true);
+        // With `-B` the next skd cannot know that this one was ours; without the variable the watchdog is its own.
+        environment.retain(|(name, value)| {
+            let pid = number::decimal(value.as_bytes());
+            name != "WATCHDOG_PID" || pid != u64::try_from(called).ok()
+        });
         Self {
             file: env::executed_file(),
             words: env::words(),
-            environment: scrubbed(environment, Scrub::Successor, true),
+            environment,
         }
     }
 

@@ -41,7 +41,7 @@ impl Start<'_> {
         if let Some(code) = background(&run, caller)? {
             return Ok(code);
         }
-        let manager = Manager::of(environment, process::own_pid());
+        let manager = Manager::of(environment, [process::own_pid(), caller.pid]);
         let notices = Notices::new(&manager, Jail::of(drop.has_jail, false), None);
         let mask = kernel::blocked();
         if run.daemon.supervise {

@@ -89,7 +89,7 @@ impl Start<'_> {
         if !is_resumed && let Some(code) = background(run, self.caller)? {
             return Ok(code);
         }
-        let call = Call::of_us(self.environment);
+        let call = Call::of_us(self.environment, self.caller.pid);
         // From here on a signal waits until it can be obeyed, so that none leaves a file behind.
         signal::block(signal::SERVING).map_err(|errno| Fatal::unable("block signals", errno))?;
         let pidfile = pidfile(run, &self.resumed)?;
@@ -159,7 +159,7 @@ impl Start<'_> {
             parse: _,
         } = self;
         let state = resumed.state();
-        let manager = Manager::of(environment, process::own_pid());
+        let manager = Manager::of(environment, [process::own_pid(), caller.pid]);
         let jail = Jail::of(drop.has_jail, resumed.is_so());
         let notices = Notices::new(&manager, jail, state.and_then(|state| state.notify));
         let may_have_strangers =
