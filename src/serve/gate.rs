@@ -48,11 +48,14 @@ impl Lookups {
 
 impl Gate {
     /// Reads the rules. To be called before any chroot, in which they could not be found. `kept` are those of the skd before
-    /// us.
+    /// us, and whether it asks.
     ///
     /// # Errors
     /// 100: the rules cannot be read, or are wrong.
-    pub(crate) fn open(admission: &Admission, kept: Option<&KeptFile>) -> Result<Self, Fatal> {
+    pub(crate) fn open(
+        admission: &Admission,
+        kept: Option<(&KeptFile, bool)>,
+    ) -> Result<Self, Fatal> {
         let now = Instant::now();
         let rules = admission.rules.as_deref();
         let rules = rules.map(|path| RulesFile::open(path, kept));

@@ -30,11 +30,15 @@ impl HeldFile {
         })
     }
 
-    /// The one of the skd before us, and what it said when it was last right.
+    /// The one of the skd before us, and what it said when it was last right. A check goes by what it says now, unless who
+    /// we are by now is not allowed to read it.
     ///
     /// # Errors
     /// A descriptor is gone.
-    pub(super) fn resume(name: Vec<u8>, kept: &KeptFile) -> Result<(Self, Vec<u8>), Errno> {
+    pub(super) fn resume(
+        name: Vec<u8>,
+        (kept, is_check): (&KeptFile, bool),
+    ) -> Result<(Self, Option<Vec<u8>>), Errno> {
         let contents = handover::read_bytes(kept.contents)?;
         let entry = Entry::resume(kept.at.folder, &kept.at.name)?;
         // In a chroot the path leads elsewhere, if anywhere.
@@ -47,7 +51,8 @@ impl HeldFile {
             good: None,
         };
         it.is_right(&contents);
-        Ok((it, contents))
+        let is_read = is_check && it.read(0) != Err(Errno::ACCESS_DENIED);
+        Ok((it, (!is_read).then_some(contents)))
     }
 
     /// What an skd in our place needs; `None` if it has to read the file itself.

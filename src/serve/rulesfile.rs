@@ -33,15 +33,19 @@ pub(crate) enum News {
 }
 
 impl RulesFile {
-    /// Reads the rules for the first time; or goes on with those of the skd before us, whatever the file says by now.
+    /// Reads the rules for the first time; or goes on with those of the skd before us, whatever the file says by now, if
+    /// that is no check.
     ///
     /// # Errors
     /// 100: they cannot be read, or are wrong.
-    pub(crate) fn open(path: &OsStr, kept: Option<&KeptFile>) -> Result<(Self, Rules), Fatal> {
+    pub(crate) fn open(
+        path: &OsStr,
+        kept: Option<(&KeptFile, bool)>,
+    ) -> Result<(Self, Rules), Fatal> {
         let name = path.as_bytes().to_vec();
         let unable = |errno| Fatal::configuration(unreadable(path.as_bytes(), errno));
         let (file, contents) = match kept {
-            Some(kept) => HeldFile::resume(name, kept).map(|(file, it)| (file, Some(it))),
+            Some(kept) => HeldFile::resume(name, kept),
             None => HeldFile::open(name).map(|file| (file, None)),
         }
         .map_err(unable)?;

@@ -67,7 +67,7 @@ impl Start<'_> {
         let drop = PrivilegeDrop::of(&run.daemon.privileges, self.environment, is_resumed)?;
         let gate = {
             let kept = self.resumed.state().and_then(|state| state.rules.as_ref());
-            Gate::open(&run.admission, kept)?
+            Gate::open(&run.admission, kept.map(|kept| (kept, run.check)))?
         };
         // What the skd before us had is all of it.
         let to_make = match is_resumed {

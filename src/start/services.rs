@@ -37,8 +37,7 @@ enum Owner {
 }
 
 impl Services {
-    /// Reads the file. Where there was an skd before us, what it said then is what is served: with that we go on, and then
-    /// read the file again.
+    /// Reads the file; where there was an skd before us, what it said then will do, but not for a check.
     ///
     /// # Errors
     /// 100: it cannot be read, or something in it is wrong, each thing on a line of its own.

@@ -10,6 +10,7 @@ pub(crate) struct Errno(pub(crate) c_int);
 impl Errno {
     pub(crate) const ABORTED: Self = Self(libc::ECONNABORTED);
     pub(crate) const IS_FOLDER: Self = Self(libc::EISDIR);
+    pub(crate) const ACCESS_DENIED: Self = Self(libc::EACCES);
     pub(crate) const ADDRESS_IN_USE: Self = Self(libc::EADDRINUSE);
     pub(crate) const ADDRESS_NOT_AVAILABLE: Self = Self(libc::EADDRNOTAVAIL);
     pub(crate) const AGAIN: Self = Self(libc::EAGAIN);

@@ -4,10 +4,11 @@
 use super::{Copy, upgrade};
 use crate::kit::net::{Client, tcp_from_loopback};
 use crate::kit::skd::{BINARY, Running, Skd};
-use crate::kit::{DEADLINE, Folder, eventually};
+use crate::kit::{DEADLINE, Folder, eventually, need};
 use nix::sys::signal::Signal;
 use std::fs;
 use std::io::Read;
+use std::os::unix::fs::PermissionsExt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
@@ -56,6 +57,72 @@ fn rules_that_broke_after_the_new_binary_agreed_stay_in_force() {
         assert_eq!(both(), ["", "in\n"]);
         skd.stop();
     }
+}
+
+/// As with `skd --check`, a file that is broken already stops the upgrade, and nothing else.
+#[test]
+fn files_that_are_broken_when_the_new_binary_is_asked_stop_the_upgrade() {
+    let folder = Folder::new();
+    let (rules, conf) = (folder.path("rules"), folder.path("conf"));
+    let socket = folder.path("socket");
+    let line = format!("{socket} stream unix nowait root /bin/echo echo in\n");
+    let broken = [
+        (&rules, "nonsense\n", format!("{rules}:1:9: ")),
+        (&conf, "nonsense\n", format!("{conf}:1:9: TYPE is missing")),
+        (
+            &rules,
+            "",
+            format!("unable to read the rules \"{rules}\": No such "),
+        ),
+        (
+            &conf,
+            "",
+            format!("unable to read the services \"{conf}\": No such "),
+        ),
+    ];
+    for (path, text, reason) in &broken {
+        fs::write(&rules, ":allow\n").unwrap();
+        fs::write(&conf, &line).unwrap();
+        let copy = Copy::new();
+        let skd = Skd::with_words(["-vv", "-1", "-t", "127.0.0.1:0", "--rules", &rules]);
+        let skd = skd.word("--inetd-conf").word(&conf).word("echo").word("in");
+        let mut skd = skd.binary(&copy.path).start();
+        match *text {
+            "" => fs::remove_file(path).unwrap(),
+            text => fs::write(path, text).unwrap(),
+        }
+        skd.signal(Signal::SIGUSR2);
+        let warning = skd.waits_for("warning: unable to upgrade ");
+        assert!(
+            warning.contains(&format!("--check exits 100: {reason}")),
+            "{warning}"
+        );
+        assert!(warning.ends_with(", going on as before"), "{warning}");
+        assert_eq!(Client::unix(&socket).hears_all(), "in\n");
+        skd.stop();
+    }
+}
+
+/// HUP could not read it either, and what it said is still known.
+#[test]
+fn a_file_that_skd_may_no_longer_read_does_not_stop_the_upgrade() {
+    if !need::root() {
+        return;
+    }
+    let (copy, folder) = (Copy::new(), Folder::new());
+    let rules = folder.path("rules");
+    fs::write(&rules, "127.0.0.1:allow\n:deny\n").unwrap();
+    fs::set_permissions(&rules, PermissionsExt::from_mode(0o600)).unwrap();
+    for shared in [&copy.folder, &folder] {
+        fs::set_permissions(shared.path(""), PermissionsExt::from_mode(0o755)).unwrap();
+    }
+    let skd = Skd::with_words(["-vv", "-1", "-t", "127.0.0.1:0", "--rules", &rules]);
+    let skd = skd.word("--user").word("nobody").word("echo").word("in");
+    let mut skd = skd.binary(&copy.path).start();
+    let port = skd.port();
+    upgraded(&mut skd, 1);
+    assert_eq!([heard(1, port), heard(2, port)], ["in\n", ""]);
+    skd.stop();
 }
 
 #[test]

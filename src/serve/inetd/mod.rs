@@ -92,7 +92,7 @@ pub(crate) struct InetdConf {
 
 impl InetdConf {
     /// `environment` is what every program gets. Where there was an skd before us, `kept` is what it had, and what its file
-    /// said comes along.
+    /// said comes along, if that is to do.
     ///
     /// # Errors
     /// 100: there is no such folder.
@@ -108,7 +108,7 @@ impl InetdConf {
         let name = file.path.as_bytes().to_vec();
         let unreadable = |errno| Fatal::configuration(unreadable(file.path.as_bytes(), errno));
         let (held, contents) = match kept {
-            Some(kept) => HeldFile::resume(name, kept).map(|(held, it)| (held, Some(it))),
+            Some(kept) => HeldFile::resume(name, (kept, run.check)),
             None => HeldFile::open(name).map(|held| (held, None)),
         }
         .map_err(unreadable)?;
