@@ -105,6 +105,13 @@ pub(crate) struct Privileges {
     pub(crate) no_new_privs: bool,
 }
 
+impl Privileges {
+    /// Whether there may be a root folder of its own.
+    pub(crate) fn may_have_jail(&self) -> bool {
+        self.chroot.is_some() || self.identity == Identity::Environment
+    }
+}
+
 /// Whom to become, not yet looked up.
 #[derive(Debug, Default, Eq, PartialEq)]
 pub(crate) enum Identity {

@@ -98,6 +98,10 @@ impl Server {
                 Some(conf) => conf.keep(keeper)?,
                 None => None,
             },
+            known: self
+                .inetd
+                .as_ref()
+                .map_or_else(String::new, |it| it.known.clone()),
             spent: self.gate.spent(now.instant),
             notify: self.notices.keep(keeper)?,
             verdicts: self.starter.verdicts.keep(keeper)?,

@@ -54,8 +54,7 @@ impl Services {
                 environment.retain(|(name, _)| name == "PATH");
             }
         }
-        let kept = state.and_then(|state| state.services.as_ref());
-        let Some((mut conf, kept)) = InetdConf::open(run, parse, environment, kept)? else {
+        let Some((mut conf, kept)) = InetdConf::open(run, parse, environment, state)? else {
             return Ok(None);
         };
         let kept = kept.and_then(|text| conf.understand(&text).ok());

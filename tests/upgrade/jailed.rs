@@ -1,9 +1,10 @@
 //! USR2 of an skd that has gone into a chroot: the file at its path there takes its place.
 
 use super::{Copy, upgrade};
-use crate::kit::net::{Client, echoes};
+use crate::kit::net::{Client, echoes, tcp_listener};
 use crate::kit::skd::{BINARY, Skd};
-use crate::kit::{DEADLINE, Folder, jail, need, put_in_jail};
+use crate::kit::{DEADLINE, Folder, eventually, jail, need, put_in_jail};
+use nix::sys::signal::Signal;
 use nix::unistd::pipe;
 use std::os::unix::net::UnixDatagram;
 
@@ -95,4 +96,48 @@ fn in_a_chroot_the_manager_is_heard_by_and_nobody_else() {
     skd.stop();
     let heard = planted.recv(&mut [0; 64]).unwrap_err();
     assert_eq!(heard.kind(), std::io::ErrorKind::WouldBlock);
+}
+
+/// What names of users, ports and hosts meant before the chroot they mean in it, for HUP and for each that takes skd's place;
+/// a name that has never been found is wrong.
+#[test]
+fn in_a_chroot_names_of_services_mean_what_they_meant_outside() {
+    if !need::root() || !need::program("busybox") || !need::file("services", "/etc/services") {
+        return;
+    }
+    let (copy, root) = jailed();
+    std::fs::remove_file(format!("{root}/etc/passwd")).unwrap();
+    let folder = Folder::new();
+    let (conf, socket) = (folder.path("conf"), folder.path("socket"));
+    let free = tcp_listener().1;
+    let write = |user: &str, text: &str| {
+        let lines = [
+            format!("{socket} stream unix nowait {user} /bin/sh sh -c 'echo {text}'"),
+            format!("localhost:{free} stream tcp4 nowait root /bin/cat cat"),
+            "127.77.3.5:tftp dgram udp wait daemon:daemon /bin/cat cat\n".to_owned(),
+        ];
+        std::fs::write(&conf, lines.join("\n")).unwrap();
+    };
+    write("daemon", "0");
+    let words = ["-vv", "-1", "--chroot", &root, "--inetd-conf", &conf];
+    let skd = Skd::with_words(words).word("-t").word("127.0.0.1:0");
+    let mut skd = skd.word("cat").start();
+    skd.port();
+    for round in 1..=3 {
+        let text = round.to_string();
+        let answers = || Client::unix(&socket).hears_all() == format!("{text}\n");
+        write("daemon", &text);
+        skd.signal(Signal::SIGHUP);
+        eventually("the file as it is now", || answers().then_some(()));
+        upgrade(&mut skd, &copy);
+        assert!(answers());
+        echoes(free);
+        write("nobody-here", "never");
+        skd.signal(Signal::SIGUSR2);
+        let warning = skd.waits_for_nth("warning: unable to upgrade ", round);
+        let reason = "\"nobody-here\": there is no user \"nobody-here\"";
+        assert!(warning.contains(reason), "{warning}");
+        assert!(answers());
+    }
+    skd.stop();
 }

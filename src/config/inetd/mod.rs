@@ -52,13 +52,13 @@ fn repeated(all: &[InetdService]) -> Vec<Wrong> {
     let mut lines = HashMap::new();
     let mut wrong = Vec::new();
     for service in all {
-        if let Some(line) = lines.insert(&service.name, service.at.line) {
+        if let Some(line) = lines.insert(service.name.clone(), service.at.line) {
             let why = format!("line {line} has the same service already");
             wrong.push(Wrong {
                 at: service.at,
                 why,
             });
-            lines.insert(&service.name, line);
+            lines.insert(service.name.clone(), line);
         }
     }
     wrong

@@ -193,6 +193,8 @@ pub(crate) struct State {
     /// The files of `--rules` and `--inetd-conf`.
     pub(crate) rules: Option<KeptFile>,
     pub(crate) services: Option<KeptFile>,
+    /// What names of the latter mean, where that may not be found out any more.
+    pub(crate) known: String,
     /// What is missing in the buckets of `--rate` and `--rate-per-source`.
     pub(crate) spent: Vec<Spent>,
     /// The socket that reaches the service manager.
@@ -238,6 +240,12 @@ impl State {
                 );
             }
         }
+        if !self.known.is_empty() {
+            line(
+                &mut out,
+                format_args!("known {}", lines::hex(self.known.as_bytes())),
+            );
+        }
         if let Some(socket) = self.notify {
             line(&mut out, format_args!("notify {socket}"));
         }
@@ -279,6 +287,7 @@ impl State {
             prog: None,
             rules: None,
             services: None,
+            known: String::new(),
             spent: Vec::new(),
             notify: None,
             verdicts: None,
@@ -360,6 +369,7 @@ impl State {
             "prog" => self.prog = Some(words.name()?),
             "rules" => self.rules = Some(words.kept_file()?),
             "services" => self.services = Some(words.kept_file()?),
+            "known" => self.known = String::from_utf8(words.name()?).ok()?,
             "spent" => self.spent.push(words.spent()?),
             "notify" => self.notify = Some(words.number()?),
             "verdicts" => self.verdicts = Some((words.number()?, words.number()?)),

@@ -173,6 +173,7 @@ fn whole() -> State {
             at: held(26, b"rules"),
             contents: 27,
         }),
+        known: "user root\0[0, 0, 0]\n".to_owned(),
         services: Some(KeptFile {
             at: held(28, b"inetd.conf"),
             contents: 29,

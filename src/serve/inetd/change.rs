@@ -180,8 +180,8 @@ impl Server {
         }
         let mut names = HashMap::new();
         let places = self.entrances.services();
-        for (prepared, served, warning) in &all {
-            names.insert(prepared.name(), (prepared, served));
+        for (index, (prepared, served, warning)) in all.iter().enumerate() {
+            names.insert(prepared.name().to_owned(), index);
             // What has been started for the service of the same name counts for the limits of this one.
             if let Some(place) = places.get(prepared.name()) {
                 let limits = self.limits(prepared);
@@ -194,10 +194,10 @@ impl Server {
         let mut leaving = Vec::new();
         for place in self.entrances.places() {
             let name = self.entrances.service(place);
-            match name.map(|name| names.get(name)) {
+            match name.map(|name| all.get(*names.get(name)?)) {
                 None => {}
                 Some(None) => leaving.push(place),
-                Some(Some((prepared, served))) => self.change_service(place, prepared, served),
+                Some(Some((prepared, served, _))) => self.change_service(place, prepared, served),
             }
         }
         if let Some(conf) = &mut self.inetd {
@@ -388,12 +388,7 @@ impl Server {
 
 /// The hosts of these services, each once.
 fn hosts_of<'a>(services: impl Iterator<Item = &'a Prepared>) -> Vec<String> {
-    let mut known = HashSet::new();
-    let mut hosts = Vec::new();
-    for host in services.flat_map(Prepared::hosts) {
-        if known.insert(host) {
-            hosts.push(host.to_owned());
-        }
-    }
-    hosts
+    let hosts = services.flat_map(Prepared::hosts).map(str::to_owned);
+    let hosts: HashSet<String> = hosts.collect();
+    hosts.into_iter().collect()
 }

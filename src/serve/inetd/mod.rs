@@ -13,7 +13,7 @@ use crate::model::error::Fatal;
 use crate::model::inetd::{Limits, Server, Services, Wrong};
 use crate::model::service::{Mode, Pass, Proto, Run, Service};
 use crate::model::sockopt::{KeepAlive, SocketOptions};
-use crate::model::state::KeptFile;
+use crate::model::state::{KeptFile, State};
 use crate::model::text::Quoted;
 use crate::serve::entrance::{Inetd, Runs, Served};
 use crate::serve::heldfile::HeldFile;
@@ -21,6 +21,7 @@ use crate::sys::errno::Errno;
 use crate::sys::handover::Keeper;
 use crate::sys::identity;
 use change::{Unbound, Waiting};
+use prepare::Names;
 pub(crate) use prepare::Prepared;
 use sharing::Located;
 use std::cell::RefCell;
@@ -88,10 +89,13 @@ pub(crate) struct InetdConf {
     hosts: Rc<Hosts>,
     /// What is to be done when hosts have been looked up.
     waiting: Option<Waiting>,
+    /// What names mean that the file has, where skd is or will be in a root folder in which that may not be found.
+    pub(super) known: String,
+    is_jailed: bool,
 }
 
 impl InetdConf {
-    /// `environment` is what every program gets. Where there was an skd before us, `kept` is what it had, and what its file
+    /// `environment` is what every program gets. Where there was an skd before us, `state` is what it had, and what its file
     /// said comes along, if that is to do.
     ///
     /// # Errors
@@ -100,14 +104,14 @@ impl InetdConf {
         run: &Run,
         parse: Parse,
         environment: Vec<(OsString, OsString)>,
-        kept: Option<&KeptFile>,
+        state: Option<&State>,
     ) -> Result<Option<Opened>, Fatal> {
         let Some(file) = &run.inetd_conf else {
             return Ok(None);
         };
         let name = file.path.as_bytes().to_vec();
         let unreadable = |errno| Fatal::configuration(unreadable(file.path.as_bytes(), errno));
-        let (held, contents) = match kept {
+        let (held, contents) = match state.and_then(|it| it.services.as_ref()) {
             Some(kept) => HeldFile::resume(name, (kept, run.check)),
             None => HeldFile::open(name).map(|held| (held, None)),
         }
@@ -119,6 +123,8 @@ impl InetdConf {
             unbound: Vec::new(),
             hosts: Rc::default(),
             waiting: None,
+            known: state.map_or_else(String::new, |it| it.known.clone()),
+            is_jailed: run.daemon.privileges.may_have_jail(),
             common: Common {
                 backlog: run.making.backlog,
                 sockets: run.making.sockets.clone(),
@@ -173,9 +179,18 @@ impl InetdConf {
     ///
     /// # Errors
     /// As above.
-    pub(crate) fn understand(&self, text: &[u8]) -> Result<Vec<Prepared>, Vec<String>> {
-        let all = prepare::prepare((self.parse)(text, self.common.host.as_deref()));
-        all.map_err(|wrong| self.told(wrong))
+    pub(crate) fn understand(&mut self, text: &[u8]) -> Result<Vec<Prepared>, Vec<String>> {
+        let services = (self.parse)(text, self.common.host.as_deref());
+        let mut names = Names {
+            known: &self.known,
+            used: String::new(),
+        };
+        let all = prepare::prepare(services, &mut names);
+        let all = all.map_err(|wrong| self.told(wrong))?;
+        if self.is_jailed {
+            self.known = names.used;
+        }
+        Ok(all)
     }
 
     /// The sockets of a service.

@@ -9,7 +9,7 @@ use crate::model::number;
 use crate::model::text::Quoted;
 use crate::sys::identity::Ids;
 use crate::sys::{identity, names, socket};
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 /// A service whose port, user and groups are known.
@@ -45,22 +45,76 @@ impl Prepared {
     }
 }
 
+/// What is looked up. In a root folder of its own skd may not find there what it found before.
+pub(super) struct Names<'a> {
+    /// Lines of a name, NUL, which is in none, and the numbers that it means.
+    pub(super) known: &'a str,
+    /// The same for the file that has just been read.
+    pub(super) used: String,
+}
+
+impl Names<'_> {
+    /// The numbers that have been found, or else those that were found before.
+    #[inline(never)]
+    fn or_known(
+        &mut self,
+        name: &str,
+        found: Result<Vec<u32>, String>,
+    ) -> Result<Vec<u32>, String> {
+        let numbers = found.or_else(|why| {
+            let mut lines = self.known.lines();
+            let known = lines.find_map(|line| line.strip_prefix(name)).ok_or(why)?;
+            let words = known.split([',', ' ', '[', ']']);
+            Ok::<_, String>(words.filter_map(|word| word.parse().ok()).collect())
+        })?;
+        self.used += &format!("{name}{numbers:?}\n");
+        Ok(numbers)
+    }
+
+    fn ids(&mut self, user: &str) -> Result<Ids, String> {
+        let found = ids_of(user).map(|ids| {
+            let mut all = ids.groups.unwrap_or_default();
+            all.extend([ids.gid, ids.uid].iter().flatten());
+            all
+        });
+        let mut all = self.or_known(&format!("user {user}\0"), found)?;
+        let (uid, gid) = (all.pop(), all.pop());
+        let groups = Some(all);
+        Ok(Ids { uid, gid, groups })
+    }
+
+    fn port(&mut self, port: &Port, style: Style) -> Result<u16, String> {
+        let Port::Service(name) = port else {
+            return port_of(port, style);
+        };
+        let found = port_of(port, style).map(|port| vec![port.into()]);
+        let is_udp = style == Style::Datagram;
+        let numbers = self.or_known(&format!("{is_udp} {name}\0"), found)?;
+        let number = numbers.first().and_then(|port| u16::try_from(*port).ok());
+        Ok(number.unwrap_or_default())
+    }
+}
+
 /// Looks up services, users and groups.
 ///
 /// # Errors
 /// All that is wrong, with what was wrong already, in the order of the lines.
-pub(super) fn prepare(services: Services) -> Result<Vec<Prepared>, Vec<Wrong>> {
+pub(super) fn prepare(
+    services: Services,
+    names: &mut Names<'_>,
+) -> Result<Vec<Prepared>, Vec<Wrong>> {
     let Services { all, mut wrong } = services;
     let has_v6 = socket::make(socket::AF_INET6, socket::SOCK_DGRAM).is_ok();
     let mut prepared = Vec::new();
     let mut taken = HashMap::new();
     // A service that the file has already is told of once: it has the same address too.
-    let repeated: HashSet<At> = wrong.iter().map(|wrong| wrong.at).collect();
+    let wrong_before = wrong.len();
     for mut service in all {
-        let ids = ids_of(&service.user);
+        let ids = names.ids(&service.user);
         let ids = ids.map_err(|why| wrong.push(at(service.user_at, &service.user, &why)));
-        let looked_up = look_up(&mut service, has_v6);
-        let is_free = match repeated.contains(&service.at) {
+        let looked_up = look_up(&mut service, has_v6, names);
+        let mut told = wrong.iter().take(wrong_before);
+        let is_free = match told.any(|wrong| wrong.at == service.at) {
             true => Ok(()),
             false => looked_up.and_then(|()| take(&mut taken, &service)),
         };
@@ -111,7 +165,7 @@ fn ids_of(user: &str) -> Result<Ids, String> {
 }
 
 /// Makes numbers of the names of ports, and a host for each family where one socket is not to serve both.
-fn look_up(service: &mut InetdService, has_v6: bool) -> Result<(), String> {
+fn look_up(service: &mut InetdService, has_v6: bool, names: &mut Names<'_>) -> Result<(), String> {
     let mut all = Vec::new();
     for named in std::mem::take(&mut service.named) {
         let Named::Inet {
@@ -124,7 +178,7 @@ fn look_up(service: &mut InetdService, has_v6: bool) -> Result<(), String> {
             all.push(named);
             continue;
         };
-        let port = Port::Number(port_of(&port, style)?);
+        let port = Port::Number(names.port(&port, style)?);
         let hosts = match host {
             Host::Every if service.is_split && has_v6 => vec![
                 Host::V4(Ipv4Addr::UNSPECIFIED),
