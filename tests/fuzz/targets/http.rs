@@ -45,6 +45,7 @@ fuzz_target!(|bytes: &[u8]| {
                 Refusal::NotFound => (404, "404 Not Found\n"),
                 Refusal::MethodNotAllowed => (405, "405 Method Not Allowed\n"),
                 Refusal::TooLarge => (431, "431 Request Header Fields Too Large\n"),
+                Refusal::Unavailable => unreachable!("it is no answer to what was said"),
             };
             carries(&refuse(refusal), status, body.as_bytes())
         }

@@ -60,7 +60,7 @@ fuzz_target!(|bytes: &[u8]| {
     }
     // As the command line has it.
     heeds |= asked.iter().any(|it| matches!(it, Adopt::ListenFds(_)));
-    managed(&Manager::of(&environment, us.pid));
+    managed(&Manager::of(&environment, [us.pid, us.pid - 2]));
     let promised = all(&environment, us);
     let run = run(asked, heeds);
     let taken = takings(&run, &environment, us);

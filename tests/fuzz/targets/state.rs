@@ -307,6 +307,7 @@ impl Bytes<'_> {
             prog: self.maybe(Self::name),
             rules: self.maybe(Self::kept_file),
             services: self.maybe(Self::kept_file),
+            known: String::from_utf8_lossy(&self.name()).into_owned(),
             spent: self.some(Self::spent),
             sum: self.counts(),
             notify: self.maybe(Self::number),
