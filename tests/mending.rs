@@ -5,6 +5,7 @@ use crate::kit::skd::Skd;
 use crate::kit::{Folder, need, probe};
 use nix::sys::socket::{Shutdown, shutdown};
 use std::fs;
+use std::net::TcpListener;
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::os::unix::net::UnixListener;
@@ -49,6 +50,7 @@ fn a_unix_listener_that_a_program_has_shut_serves_again() {
             // What tells of who comes meanwhile, and the queue of those who close, are there from the first time on.
             skd.comes_to_have(before + 3);
         }
+        assert_eq!(skd.status(), "0 accepted 3 denied 0 failed 0");
         skd.stop();
         assert!(!fs::exists(&path).unwrap());
     }
@@ -65,6 +67,22 @@ fn a_port_that_was_chosen_stays_when_a_program_shuts_its_listener() {
             &format!("had shut tcp:127.0.0.1:{port}, which serves"),
             round,
         );
+    }
+    skd.stop();
+}
+
+/// Such a port may not be bound any more, but it is still.
+#[test]
+fn a_privileged_port_serves_again_though_skd_is_not_root_any_more() {
+    if !need::root() {
+        return;
+    }
+    let free = |port: &u16| TcpListener::bind(("127.0.0.1", *port)).is_ok();
+    let port = (512..1024).find(free).unwrap();
+    let mut skd = shuts(&format!("--user nobody -t 127.0.0.1:{port}")).start();
+    for round in 1..=2 {
+        assert_eq!(Client::tcp(port).hears_all(), "bye\n");
+        skd.waits_for_nth(&format!(":{port}, which serves again"), round);
     }
     skd.stop();
 }

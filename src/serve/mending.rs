@@ -82,6 +82,8 @@ impl Listening {
         // Those who waited there may have brought what takes long to close.
         aside::close(before);
         self.lent = Lent::new(&self.listener);
+        // Who waited is gone, and not there to be served again, however many have come since.
+        self.lent.resume(Some(u64::MAX), false);
         self.is_prepared = false;
         Ok(())
     }
@@ -106,15 +108,15 @@ fn deed(listening: &Listening) -> Option<Deed> {
 
 /// A port that the kernel had chosen is let go of by shutdown(2), and is taken again first.
 fn listen_again(listener: &Listener) -> Result<(), Errno> {
-    let address = socket::local_address(listener)?;
-    if let Meaning::Inet(_) = address.meaning() {
-        match socket::bind(listener, &address) {
-            // It is one that somebody had chosen, and still bound.
-            Ok(()) | Err(Errno::INVALID) => {}
-            Err(errno) => return Err(errno),
-        }
-    }
-    socket::listen(listener, BACKLOG)
+    let before = socket::local_address(listener)?;
+    // It fails for one that somebody had chosen, and that is still bound.
+    let bound = socket::bind(listener, &before);
+    socket::listen(listener, BACKLOG)?;
+    let is_it = match (socket::local_address(listener)?.meaning(), before.meaning()) {
+        (Meaning::Inet(after), Meaning::Inet(before)) => after == before,
+        _ => true,
+    };
+    if is_it { Ok(()) } else { bound }
 }
 
 fn is_shut_for_good(listener: &Listener) -> bool {

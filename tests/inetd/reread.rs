@@ -2,11 +2,15 @@
 
 use super::Conf;
 use crate::kit::eventually;
-use crate::kit::net::Client;
-use crate::kit::skd::Running;
+use crate::kit::net::{Client, raw_socket};
+use crate::kit::skd::{Running, Skd};
 use nix::sys::signal::Signal;
+use nix::sys::socket::{
+    AddressFamily, Backlog, SockType, SockaddrIn, bind, getsockname, setsockopt, sockopt,
+};
 use std::fs;
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::fd::AsRawFd;
 use std::os::unix::fs::symlink;
 
 /// HUP, and `text` is in the log thereafter.
@@ -287,7 +291,7 @@ fn the_file_is_found_where_its_path_leads_by_now() {
     let current = conf.folder.path("current");
     symlink("one", &current).unwrap();
     let words = format!("-vv --inetd-conf {current}/inetd.conf --rules {current}/rules");
-    let mut skd = crate::kit::skd::Skd::new(&words).start();
+    let mut skd = Skd::new(&words).start();
     assert_eq!(conf.client().hears_all(), "one\n");
     symlink("two", conf.folder.path("next")).unwrap();
     fs::rename(conf.folder.path("next"), &current).unwrap();
@@ -314,5 +318,33 @@ fn a_folder_that_somebody_has_locked_keeps_nobody_waiting() {
     reread(&mut skd, "/s60");
     let mut client = Client::tcp_to(SocketAddr::from((conf.ip, 7007)));
     client.says("hello\n").hears("hello\n");
+    skd.stop();
+}
+
+/// As many as whoever made them lets share it.
+#[test]
+fn adopted_sockets_that_share_an_address_are_one_service_still() {
+    let listen = |port| {
+        let socket = raw_socket(AddressFamily::Inet, SockType::Stream);
+        setsockopt(&socket, sockopt::ReusePort, &true).unwrap();
+        let address = SockaddrIn::new(127, 0, 0, 1, port);
+        bind(socket.as_raw_fd(), &address).unwrap();
+        nix::sys::socket::listen(&socket, Backlog::MAXALLOWABLE).unwrap();
+        socket
+    };
+    let first = listen(0);
+    let port = getsockname::<SockaddrIn>(first.as_raw_fd()).unwrap().port();
+    let fds = vec![first, listen(port)];
+    let conf = Conf::new();
+    let line =
+        |text: &str| format!("127.0.0.1:{port} stream tcp nowait root /bin/echo echo {text}\n");
+    conf.put(&line("one"));
+    let skd = Skd::new(&format!("-v --inetd-conf {}", conf.path));
+    let skd = skd.listen_fds(fds).start();
+    conf.put(&line("two"));
+    skd.signal(Signal::SIGHUP);
+    eventually("the file as it is now", || {
+        (Client::tcp(port).hears_all() == "two\n").then_some(())
+    });
     skd.stop();
 }

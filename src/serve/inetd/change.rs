@@ -146,7 +146,14 @@ impl Server {
             };
             let addresses = it.listener.addresses();
             match places.get(name).and_then(|place| known.get_mut(*place)) {
-                Some(others) => others.extend(addresses),
+                // Of one service several sockets may share an address, if whoever made them let them.
+                Some(others) => {
+                    for address in addresses {
+                        if !others.contains(&address) {
+                            others.push(address);
+                        }
+                    }
+                }
                 None => {
                     places.insert(name.to_owned(), known.len());
                     known.push(addresses);
