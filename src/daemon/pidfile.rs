@@ -45,7 +45,10 @@ impl PidFile {
             let before = match existing {
                 Ok(before) => before,
                 Err(Errno::AGAIN) => match owner(&entry) {
-                    Some(pid) => return Err(Fatal::unable(&deed, held_by(pid))),
+                    Some(pid) => {
+                        let holder = locked_by(&entry).unwrap_or(pid);
+                        return Err(Fatal::unable(&deed, held_by(holder)));
+                    }
                     // Perhaps another skd, about to replace it.
                     None => {
                         std::thread::sleep(PAUSE);
@@ -67,8 +70,7 @@ impl PidFile {
             }
         }
         // The lock decides, whatever the text says.
-        let locked_by = || entry.locked_by().filter(|pid| process::is_alive(*pid));
-        let why = match is_locked.then(locked_by) {
+        let why = match is_locked.then(|| locked_by(&entry)) {
             None => "others keep changing it".into(),
             Some(None) => "another process holds its lock".into(),
             Some(Some(pid)) => held_by(pid),
@@ -129,6 +131,11 @@ impl Drop for PidFile {
             let _ = self.entry.remove_if(self.file.identity());
         }
     }
+}
+
+/// Who has locked the file, if that process lives and can be seen.
+fn locked_by(entry: &Entry) -> Option<i32> {
+    entry.locked_by().filter(|pid| process::is_alive(*pid))
 }
 
 fn held_by(pid: i32) -> String {

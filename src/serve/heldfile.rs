@@ -31,7 +31,7 @@ impl HeldFile {
     }
 
     /// The one of the skd before us, and what it said when it was last right. A check goes by what it says now, unless who
-    /// we are by now is not allowed to read it.
+    /// we are by now is not allowed to read it, or where we are its name leads nowhere.
     ///
     /// # Errors
     /// A descriptor is gone.
@@ -51,7 +51,11 @@ impl HeldFile {
             good: None,
         };
         it.is_right(&contents);
-        let is_read = is_check && it.read(0) != Err(Errno::ACCESS_DENIED);
+        let is_hidden = match it.read(0) {
+            Err(errno) => errno == Errno::ACCESS_DENIED || (errno == Errno::NOT_FOUND && !is_same),
+            Ok(_) => false,
+        };
+        let is_read = is_check && !is_hidden;
         Ok((it, (!is_read).then_some(contents)))
     }
 

@@ -35,8 +35,10 @@ pub(crate) const AGREES: &[u8] = b"skd agrees\n";
 /// In front of the reason why the new binary could not be executed: no message begins so.
 const NOT_EXECUTED: u8 = 0;
 
-/// The most that is heard of what the new binary says on its stderr, in bytes.
+/// The most of what the new binary says on its stderr that becomes part of a message, in bytes.
 const SAID_BYTES: usize = 4096;
+/// What has been said is looked through for so many times as much.
+const PIECES: usize = 16;
 
 /// How skd was called, to be called so again.
 #[derive(Default)]
@@ -88,9 +90,19 @@ struct Asked {
 impl Asked {
     /// Why it is not to take our place, if that is so.
     fn refusal(&self, status: Status) -> Option<String> {
-        let mut said = [0; SAID_BYTES];
-        let len = fork::read(&self.said, &mut said).unwrap_or(0);
-        let said = said.get(..len).unwrap_or_default();
+        let mut all = Vec::new();
+        let mut piece = [0; SAID_BYTES];
+        // A pipe holds no more, but somebody may still be writing.
+        for _ in 0..PIECES {
+            match fork::read(&self.said, &mut piece) {
+                Ok(len @ 1..) => all.extend(piece.iter().take(len)),
+                Ok(0) | Err(_) => break,
+            }
+        }
+        let agrees = all
+            .split_inclusive(|byte| *byte == b'\n')
+            .any(|it| it == AGREES);
+        let said = all.get(..SAID_BYTES).unwrap_or(&all);
         if let Some((&NOT_EXECUTED, reason)) = said.split_first() {
             return Some(harmless(reason));
         }
@@ -99,7 +111,7 @@ impl Asked {
         let mut classes = [": fatal: ", ": usage: "].into_iter();
         let why = classes.find_map(|class| Some(line.split_once(class)?.1));
         let end = match status {
-            Status::Exit(0) if said.ends_with(AGREES) => return None,
+            Status::Exit(0) if agrees => return None,
             Status::Exit(0) => "--check exits 0, but not as an skd".into(),
             Status::Exit(code) => format!("--check exits {code}"),
             Status::Signal(_) => format!("--check is ended by {}", How(how_of(status))),

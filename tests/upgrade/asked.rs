@@ -3,7 +3,7 @@
 use super::{Copy, file_of};
 use crate::kit::daemon::is_gone;
 use crate::kit::net::{Client, echoes};
-use crate::kit::skd::{Running, Skd};
+use crate::kit::skd::{BINARY, Running, Skd};
 use crate::kit::{Folder, eventually, probe};
 use nix::sys::signal::Signal;
 
@@ -138,6 +138,22 @@ fn why_a_new_binary_refuses_is_told_in_one_line_of_skd() {
 }
 
 /// With `-q` there is no line at all: a warning is none of those that are told.
+/// A wrapper, or the C library that is being debugged.
+#[test]
+fn whatever_else_is_said_an_skd_that_agrees_takes_its_place() {
+    let copy = Copy::new();
+    let mut skd = Skd::new("-vv -t 127.0.0.1:0 cat").binary(&copy.path).start();
+    let port = skd.port();
+    let noise = "head -c 9000 /dev/zero | tr '\\0' 'x' >&2; echo >&2";
+    copy.spoil(&format!(
+        "#!/bin/sh\n[ \"$1\" != --check ] || {{ {noise}; }}\nexec {BINARY} \"$@\""
+    ));
+    skd.signal(Signal::SIGUSR2);
+    skd.waits_for("in the place of the skd before");
+    echoes(port);
+    skd.stop();
+}
+
 #[test]
 fn a_quiet_skd_says_nothing_of_a_binary_that_refuses() {
     let (copy, folder) = (Copy::new(), Folder::new());

@@ -6,6 +6,7 @@ use crate::kit::skd::{BINARY, Skd};
 use crate::kit::{DEADLINE, Folder, eventually, jail, need, put_in_jail};
 use nix::sys::signal::Signal;
 use nix::unistd::pipe;
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixDatagram;
 
 /// The copy of skd in a jail, where it has the path that skd has outside; and the jail's. The jail knows root alone, and
@@ -107,12 +108,18 @@ fn in_a_chroot_names_of_services_mean_what_they_meant_outside() {
     }
     let (copy, root) = jailed();
     std::fs::remove_file(format!("{root}/etc/passwd")).unwrap();
+    // For root alone.
+    let secret = format!("{root}/secret");
+    std::fs::write(&secret, "").unwrap();
+    std::fs::set_permissions(&secret, std::fs::Permissions::from_mode(0o600)).unwrap();
     let folder = Folder::new();
     let (conf, socket) = (folder.path("conf"), folder.path("socket"));
     let free = tcp_listener().1;
     let write = |user: &str, text: &str| {
         let lines = [
-            format!("{socket} stream unix nowait {user} /bin/sh sh -c 'echo {text}'"),
+            format!(
+                "{socket} stream unix nowait {user} /bin/sh sh -c '[ -r /secret ] || echo {text}'"
+            ),
             format!("localhost:{free} stream tcp4 nowait root /bin/cat cat"),
             "127.77.3.5:tftp dgram udp wait daemon:daemon /bin/cat cat\n".to_owned(),
         ];
@@ -123,6 +130,11 @@ fn in_a_chroot_names_of_services_mean_what_they_meant_outside() {
     let skd = Skd::with_words(words).word("-t").word("127.0.0.1:0");
     let mut skd = skd.word("cat").start();
     skd.port();
+    // A file that is refused, and users of the jail's own, make no difference.
+    std::fs::write(format!("{root}/etc/passwd"), "daemon:x:0:0::/:/bin/sh\n").unwrap();
+    std::fs::write(&conf, "broken\n").unwrap();
+    skd.signal(Signal::SIGHUP);
+    skd.waits_for("keeping the services as they were");
     for round in 1..=3 {
         let text = round.to_string();
         let answers = || Client::unix(&socket).hears_all() == format!("{text}\n");
@@ -139,5 +151,34 @@ fn in_a_chroot_names_of_services_mean_what_they_meant_outside() {
         assert!(warning.contains(reason), "{warning}");
         assert!(answers());
     }
+    skd.stop();
+}
+
+/// The folder is held open, but a link may lead out of it, to where nothing is in the jail.
+#[test]
+fn in_a_chroot_rules_behind_a_link_stay_in_force() {
+    if !need::root() || !need::program("busybox") {
+        return;
+    }
+    let (copy, root) = jailed();
+    let folder = Folder::new();
+    let (rules, link) = (folder.path("rules"), folder.path("link"));
+    std::fs::write(&rules, "127.0.0.1:allow\n:deny\n").unwrap();
+    std::os::unix::fs::symlink(&rules, &link).unwrap();
+    let words = [
+        "-1",
+        "-v",
+        "--rules",
+        &link,
+        "--chroot",
+        &root,
+        "-t",
+        "127.0.0.1:0",
+        "cat",
+    ];
+    let mut skd = Skd::with_words(words).start();
+    let port = skd.port();
+    upgrade(&mut skd, &copy);
+    echoes(port);
     skd.stop();
 }

@@ -91,6 +91,8 @@ pub(crate) struct InetdConf {
     waiting: Option<Waiting>,
     /// What names mean that the file has, where skd is or will be in a root folder in which that may not be found.
     pub(super) known: String,
+    /// The same for what has been read last.
+    used: String,
     is_jailed: bool,
 }
 
@@ -123,6 +125,7 @@ impl InetdConf {
             unbound: Vec::new(),
             hosts: Rc::default(),
             waiting: None,
+            used: String::new(),
             known: state.map_or_else(String::new, |it| it.known.clone()),
             is_jailed: run.daemon.privileges.may_have_jail(),
             common: Common {
@@ -165,6 +168,10 @@ impl InetdConf {
 
     /// What has been read last is right, and in force.
     pub(crate) fn is_right(&mut self) {
+        let used = std::mem::take(&mut self.used);
+        if self.is_jailed {
+            self.known = used;
+        }
         if let Some(text) = self.text.take() {
             self.file.is_right(&text);
         }
@@ -187,9 +194,7 @@ impl InetdConf {
         };
         let all = prepare::prepare(services, &mut names);
         let all = all.map_err(|wrong| self.told(wrong))?;
-        if self.is_jailed {
-            self.known = names.used;
-        }
+        self.used = names.used;
         Ok(all)
     }
 

@@ -54,30 +54,33 @@ pub(super) struct Names<'a> {
 }
 
 impl Names<'_> {
-    /// The numbers that have been found, or else those that were found before.
+    /// The numbers that were found before, or else what is found now: who may write in the jail is not to say who is who.
     #[inline(never)]
-    fn or_known(
+    fn known_or(
         &mut self,
         name: &str,
-        found: Result<Vec<u32>, String>,
+        find: &dyn Fn() -> Result<Vec<u32>, String>,
     ) -> Result<Vec<u32>, String> {
-        let numbers = found.or_else(|why| {
-            let mut lines = self.known.lines();
-            let known = lines.find_map(|line| line.strip_prefix(name)).ok_or(why)?;
-            let words = known.split([',', ' ', '[', ']']);
-            Ok::<_, String>(words.filter_map(|word| word.parse().ok()).collect())
-        })?;
+        let known = self.known.lines().find_map(|line| line.strip_prefix(name));
+        let numbers = match known {
+            Some(known) => {
+                let words = known.split([',', ' ', '[', ']']);
+                words.filter_map(|word| word.parse().ok()).collect()
+            }
+            None => find()?,
+        };
         self.used += &format!("{name}{numbers:?}\n");
         Ok(numbers)
     }
 
     fn ids(&mut self, user: &str) -> Result<Ids, String> {
-        let found = ids_of(user).map(|ids| {
+        let find = || {
+            let ids = ids_of(user)?;
             let mut all = ids.groups.unwrap_or_default();
             all.extend([ids.gid, ids.uid].iter().flatten());
-            all
-        });
-        let mut all = self.or_known(&format!("user {user}\0"), found)?;
+            Ok(all)
+        };
+        let mut all = self.known_or(&format!("user {user}\0"), &find)?;
         let (uid, gid) = (all.pop(), all.pop());
         let groups = Some(all);
         Ok(Ids { uid, gid, groups })
@@ -87,9 +90,9 @@ impl Names<'_> {
         let Port::Service(name) = port else {
             return port_of(port, style);
         };
-        let found = port_of(port, style).map(|port| vec![port.into()]);
+        let find = || Ok(vec![port_of(port, style)?.into()]);
         let is_udp = style == Style::Datagram;
-        let numbers = self.or_known(&format!("{is_udp} {name}\0"), found)?;
+        let numbers = self.known_or(&format!("{is_udp} {name}\0"), &find)?;
         let number = numbers.first().and_then(|port| u16::try_from(*port).ok());
         Ok(number.unwrap_or_default())
     }
