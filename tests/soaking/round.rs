@@ -6,7 +6,9 @@ use crate::eventually;
 use crate::held::Held;
 use crate::instance::{Instance, locked, port, says};
 use crate::logs::{LogFiles, Syslogd};
-use crate::troubles::{self, Syslogs, processes};
+use crate::troubles::{self, Process, Syslogs, processes};
+use nix::sys::wait::{WaitPidFlag, waitpid};
+use nix::unistd::Pid;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
@@ -197,8 +199,22 @@ impl Run {
         wrong.into_inner().unwrap()
     }
 
+    /// The init process takes in who let go of a skd's descriptors while it was replaced, once that has ended.
+    fn reap_orphans(&self) {
+        let skds = [&self.file.skd, &self.syslog.skd].map(|skd| skd.pid);
+        let is_orphan = |process: &Process| {
+            process.parent == 1 && process.name.ends_with(".skd") && process.state == "Z"
+        };
+        let all = processes().into_iter().filter(is_orphan);
+        let pids = all.map(|process| Pid::from_raw(process.pid));
+        for pid in pids.filter(|pid| !skds.contains(pid)) {
+            waitpid(pid, Some(WaitPidFlag::WNOHANG)).unwrap();
+        }
+    }
+
     /// Zombies, and children that nobody knows.
     fn leftovers(&self) -> Wrongs {
+        self.reap_orphans();
         let all = processes();
         let zombies = all.iter().filter(|process| process.state == "Z");
         let mut wrong: Wrongs = zombies
@@ -238,7 +254,7 @@ impl Run {
             }
         }
         eventually("the last logger ends", || {
-            while nix::sys::wait::waitpid(None, Some(nix::sys::wait::WaitPidFlag::WNOHANG))
+            while waitpid(None, Some(WaitPidFlag::WNOHANG))
                 .is_ok_and(|status| status.pid().is_some())
             {}
             (processes().len() == 1).then_some(())

@@ -142,7 +142,9 @@ fn why_a_new_binary_refuses_is_told_in_one_line_of_skd() {
 #[test]
 fn whatever_else_is_said_an_skd_that_agrees_takes_its_place() {
     let copy = Copy::new();
-    let mut skd = Skd::new("-vv -t 127.0.0.1:0 cat").binary(&copy.path).start();
+    let mut skd = Skd::new("-vv -t 127.0.0.1:0 cat")
+        .binary(&copy.path)
+        .start();
     let port = skd.port();
     let noise = "head -c 9000 /dev/zero | tr '\\0' 'x' >&2; echo >&2";
     copy.spoil(&format!(
