@@ -36,7 +36,12 @@ pub(crate) struct Syslog {
     /// How many lines were told to be lost, and killed loggers there were, when last it was looked at.
     told: u64,
     killed_before: u64,
+    /// How many reloads and upgrades there were then.
+    begun_before: u64,
 }
+
+/// At most so many lines that are no event come with a reload or an upgrade.
+const OTHERS: u64 = 16;
 
 pub(crate) struct Run {
     clients: Arc<Clients>,
@@ -72,6 +77,7 @@ impl Run {
             taken_along: 0,
             told: 0,
             killed_before: 0,
+            begun_before: 0,
         };
         syslog.start();
         // After skds and their children: those keep the limit that there was.
@@ -357,6 +363,10 @@ impl Syslog {
         let mut seen = locked(&self.skd.seen);
         let told = seen.lost - std::mem::replace(&mut self.told, seen.lost);
         let killed = self.killed - std::mem::replace(&mut self.killed_before, self.killed);
+        let begun =
+            [&self.skd.reloads, &self.skd.upgrades].map(|count| count.load(Ordering::SeqCst));
+        let begun = begun.iter().sum::<u64>();
+        let begun = begun - std::mem::replace(&mut self.begun_before, begun);
         if told == 0 && kind != Syslogs::Killed {
             drop(seen);
             return compare(&self.skd);
@@ -379,8 +389,10 @@ impl Syslog {
                 "{killed} loggers took {unaccounted} lines along, and {strange} halves"
             )];
         }
-        // Not every line is an event.
-        if missing <= told && told <= missing + 100 {
+        // Not every line is an event: the warnings of a start, and of a service whose program is missing, begin anew
+        // with each upgrade.
+        let others = 100 + OTHERS * begun;
+        if missing <= told && told <= missing + others {
             return Wrongs::new();
         }
         vec![format!(
