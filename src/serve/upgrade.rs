@@ -106,17 +106,20 @@ impl Asked {
         if let Some((&NOT_EXECUTED, reason)) = said.split_first() {
             return Some(harmless(reason));
         }
-        let line = said.split(|byte| *byte == b'\n').next();
-        let line = harmless(line.unwrap_or_default());
-        let mut classes = [": fatal: ", ": usage: "].into_iter();
-        let why = classes.find_map(|class| Some(line.split_once(class)?.1));
+        // Others may have said something before it.
+        let lines = || said.split(|byte| *byte == b'\n').map(harmless);
+        let why = lines().find_map(|line| {
+            let mut classes = [": fatal: ", ": usage: "].into_iter();
+            classes.find_map(|class| Some(line.split_once(class)?.1.to_owned()))
+        });
+        let first = lines().next().unwrap_or_default();
         let end = match status {
             Status::Exit(0) if agrees => return None,
             Status::Exit(0) => "--check exits 0, but not as an skd".into(),
             Status::Exit(code) => format!("--check exits {code}"),
             Status::Signal(_) => format!("--check is ended by {}", How(how_of(status))),
         };
-        let parts = [end.as_str(), why.unwrap_or(&line)];
+        let parts = [end.as_str(), why.as_ref().unwrap_or(&first)];
         Some(parts.join(": ").trim_end_matches(": ").to_owned())
     }
 }

@@ -137,25 +137,31 @@ fn why_a_new_binary_refuses_is_told_in_one_line_of_skd() {
     }
 }
 
-/// With `-q` there is no line at all: a warning is none of those that are told.
 /// A wrapper, or the C library that is being debugged.
 #[test]
 fn whatever_else_is_said_an_skd_that_agrees_takes_its_place() {
-    let copy = Copy::new();
-    let mut skd = Skd::new("-vv -t 127.0.0.1:0 cat")
-        .binary(&copy.path)
-        .start();
+    let (copy, folder) = (Copy::new(), Folder::new());
+    let prog = folder.script("prog", "exec cat");
+    let words = format!("-vv -t 127.0.0.1:0 {prog}");
+    let mut skd = Skd::new(&words).binary(&copy.path).start();
     let port = skd.port();
-    let noise = "head -c 9000 /dev/zero | tr '\\0' 'x' >&2; echo >&2";
+    let noise = "head -c 2000 /dev/zero | tr '\\0' 'x' >&2; echo >&2";
     copy.spoil(&format!(
         "#!/bin/sh\n[ \"$1\" != --check ] || {{ {noise}; }}\nexec {BINARY} \"$@\""
     ));
+    std::fs::rename(&prog, folder.path("gone")).unwrap();
+    skd.signal(Signal::SIGUSR2);
+    let warning = skd.waits_for("unable to upgrade ");
+    let reason = "--check exits 111: unable to run ";
+    assert!(warning.contains(reason), "{warning}");
+    std::fs::rename(folder.path("gone"), &prog).unwrap();
     skd.signal(Signal::SIGUSR2);
     skd.waits_for("in the place of the skd before");
     echoes(port);
     skd.stop();
 }
 
+/// With `-q` there is no line at all: a warning is none of those that are told.
 #[test]
 fn a_quiet_skd_says_nothing_of_a_binary_that_refuses() {
     let (copy, folder) = (Copy::new(), Folder::new());
