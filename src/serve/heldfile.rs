@@ -51,11 +51,12 @@ impl HeldFile {
             good: None,
         };
         it.is_right(&contents);
-        let is_hidden = match it.read(0) {
-            Err(errno) => errno == Errno::ACCESS_DENIED || (errno == Errno::NOT_FOUND && !is_same),
-            Ok(_) => false,
-        };
-        let is_read = is_check && !is_hidden;
+        let is_read = is_check
+            && match it.read(0) {
+                Err(Errno::ACCESS_DENIED) => false,
+                Err(Errno::NOT_FOUND) => is_same,
+                _ => true,
+            };
         Ok((it, (!is_read).then_some(contents)))
     }
 
