@@ -89,14 +89,14 @@ impl Server {
     /// The reaper has something to say.
     pub(super) fn hear_reaper(&mut self) {
         let mut ended = std::mem::take(&mut self.ended);
-        self.generations.told(&mut ended);
+        self.generations.told(Instant::now(), &mut ended);
         self.bury(ended);
     }
 
-    /// Reaps children that are not ours, too; they count for nothing.
+    /// Reaps whoever has ended, also those that are not ours; they count for nothing.
     pub(super) fn sweep(&mut self) {
         let mut ended = std::mem::take(&mut self.ended);
-        self.generations.sweep(&mut ended);
+        self.generations.sweep(Instant::now(), &mut ended);
         self.bury(ended);
     }
 

@@ -3,6 +3,7 @@
 //! SIGCHLD does not say reliably whose it is. Children just started are asked one by one: most end soon, and cost nothing
 //! ever after. Those that live longer go to the reaper, which waits for each.
 
+use crate::sys::errno::Errno;
 use crate::sys::poll::{Poll, Watch};
 use crate::sys::process::{self, Status};
 use crate::sys::reaper::{Reaper, Word};
@@ -12,8 +13,9 @@ use std::time::{Duration, Instant};
 const YOUNG: usize = 64;
 /// A child that has survived so many SIGCHLDs of others goes to the reaper.
 const SURVIVED: u8 = 16;
-/// How long a child that is not ours may stay a zombie, where there can be such.
-const SWEEP: Duration = Duration::from_secs(1);
+/// How long a child that is not ours may stay a zombie, where there can be such, and any for which the kernel had no word
+/// when it was asked: no other SIGCHLD may ever come.
+pub(super) const SWEEP: Duration = Duration::from_secs(1);
 
 #[derive(Debug)]
 struct Young {
@@ -58,20 +60,20 @@ impl Generations {
 
     /// After SIGCHLD: asks the young, and hands the older ones to the reaper. What has ended is added to `ended`.
     pub(crate) fn signalled(&mut self, poll: &Poll, now: Instant, ended: &mut Vec<(i32, Status)>) {
-        self.young
-            .retain_mut(|young| match process::reap_one(young.pid) {
-                Some(status) => {
-                    ended.push((young.pid, status));
-                    false
-                }
-                None => {
-                    young.survived = young.survived.saturating_add(1);
-                    true
-                }
-            });
+        let mut is_sweep_due = self.may_have_strangers;
+        self.young.retain_mut(|young| {
+            let asked = process::reap_one(young.pid);
+            is_sweep_due |= asked.is_err();
+            if let Ok(Some(status)) = asked {
+                ended.push((young.pid, status));
+                return false;
+            }
+            young.survived = young.survived.saturating_add(1);
+            true
+        });
         self.hand_over(poll);
-        if self.may_have_strangers && self.sweep_at.is_none() {
-            self.sweep_at = Some(now + SWEEP);
+        if is_sweep_due {
+            self.sweep_by(now + SWEEP);
         }
     }
 
@@ -99,31 +101,47 @@ impl Generations {
     }
 
     /// The reaper has something to say. What has ended is added to `ended`.
-    pub(crate) fn told(&mut self, ended: &mut Vec<(i32, Status)>) {
+    pub(crate) fn told(&mut self, now: Instant, ended: &mut Vec<(i32, Status)>) {
         let Some(reaper) = &self.reaper else { return };
         reaper.take(&mut self.words);
+        let mut is_sweep_due = false;
         for (pid, word) in self.words.drain(..) {
-            match (word, process::reap_one(pid)) {
-                (_, Some(status)) => ended.push((pid, status)),
+            let asked = process::reap_one(pid);
+            // Most likely a sweep has reaped it already.
+            is_sweep_due |= asked.is_err();
+            match (word, asked) {
+                (_, Ok(Some(status))) => ended.push((pid, status)),
+                (Word::Ended, _) | (_, Err(Errno::NO_CHILD)) => {}
                 // There was no descriptor for it: back among those that are asked.
-                (Word::Unwatched, None) => self.young.push(Young { pid, survived: 0 }),
-                // A sweep has reaped it already.
-                (Word::Ended, None) => {}
+                (Word::Unwatched, _) => self.young.push(Young { pid, survived: 0 }),
             }
+        }
+        if is_sweep_due {
+            self.sweep_by(now + SWEEP);
         }
     }
 
-    /// When children that are not ours are to be looked for.
+    fn sweep_by(&mut self, at: Instant) {
+        self.sweep_at = Some(self.sweep_at.map_or(at, |sooner| sooner.min(at)));
+    }
+
+    /// When whoever has ended is to be looked for, ours or not.
     pub(crate) fn due(&self) -> Option<Instant> {
         self.sweep_at
     }
 
     /// Reaps whatever has ended, ours or not. What has ended is added to `ended`.
-    pub(crate) fn sweep(&mut self, ended: &mut Vec<(i32, Status)>) {
+    pub(crate) fn sweep(&mut self, now: Instant, ended: &mut Vec<(i32, Status)>) {
         self.sweep_at = None;
-        while let Some((pid, status)) = process::reap_any() {
-            self.young.retain(|young| young.pid != pid);
-            ended.push((pid, status));
+        loop {
+            match process::reap_any() {
+                Ok(Some((pid, status))) => {
+                    self.young.retain(|young| young.pid != pid);
+                    ended.push((pid, status));
+                }
+                Ok(None) | Err(Errno::NO_CHILD) => return,
+                Err(_) => return self.sweep_by(now + SWEEP),
+            }
         }
     }
 }

@@ -8,6 +8,7 @@ use crate::model::event::{Event, Trouble, Warning};
 use crate::report::log::Log;
 use crate::serve::REST;
 use crate::serve::children::how_of;
+use crate::serve::generations::SWEEP;
 use crate::serve::listening::Listenings;
 use crate::serve::notices::{self, Notices};
 use crate::sys::errno::Errno;
@@ -68,6 +69,8 @@ pub(crate) struct Supervisor {
     pauses: Pauses,
     /// When a program that was asked to end is killed; then skd ends too.
     kill_at: Option<Instant>,
+    /// When whoever has ended is looked for again, because the kernel had no word.
+    reap_at: Option<Instant>,
     log: Log,
     words: Words,
     notices: Notices,
@@ -106,6 +109,7 @@ impl Supervisor {
             state,
             pauses,
             kill_at: None,
+            reap_at: None,
             log,
             words,
             notices,
@@ -195,6 +199,9 @@ impl Supervisor {
             }
         }
         let now = Instant::now();
+        if self.reap_at.is_some_and(|at| at <= now) && self.reap() {
+            return true;
+        }
         match self.state {
             State::Resting { until } if until <= now => self.start_again(now),
             State::Running { pid, .. } if self.kill_at.is_some_and(|at| at <= now) => {
@@ -221,6 +228,7 @@ impl Supervisor {
             State::Running { .. } => self.kill_at,
         };
         own.into_iter()
+            .chain(self.reap_at)
             .chain(self.log.due())
             .chain(self.words.due())
             .chain(self.notices.due())
@@ -275,8 +283,18 @@ impl Supervisor {
         self.notices.reloaded();
     }
 
+    /// Returns whether skd is to end now.
     fn reap(&mut self) -> bool {
-        while let Some((pid, status)) = process::reap_any() {
+        self.reap_at = None;
+        loop {
+            let (pid, status) = match process::reap_any() {
+                Ok(Some(ended)) => ended,
+                Err(_) if matches!(self.state, State::Running { .. }) => {
+                    self.reap_at = Some(Instant::now() + SWEEP);
+                    break;
+                }
+                Ok(None) | Err(_) => break,
+            };
             if self.words.is_logger(pid) {
                 continue;
             }

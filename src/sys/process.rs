@@ -17,30 +17,36 @@ pub(crate) enum Status {
 }
 
 /// waitpid(2) of one child, without waiting: its status if it has ended.
-pub(crate) fn reap_one(pid: i32) -> Option<Status> {
-    wait_for(pid).map(|(_, status)| status)
+///
+/// # Errors
+/// ECHILD if it has been reaped. No other is known, but whoever gets one must ask again: nobody tells a second time.
+pub(crate) fn reap_one(pid: i32) -> Result<Option<Status>, Errno> {
+    wait_for(pid).map(|ended| ended.map(|(_, status)| status))
 }
 
 /// waitpid(2) of any child, without waiting: its pid and status, `None` when no more have ended. The kernel looks
 /// through all children for it.
-pub(crate) fn reap_any() -> Option<(i32, Status)> {
+///
+/// # Errors
+/// ECHILD if there is no child at all.
+pub(crate) fn reap_any() -> Result<Option<(i32, Status)>, Errno> {
     wait_for(-1)
 }
 
 /// Read by libc's own macros, since nix fails on real-time signals after having reaped.
-fn wait_for(pid: i32) -> Option<(i32, Status)> {
+fn wait_for(pid: i32) -> Result<Option<(i32, Status)>, Errno> {
     let mut status: c_int = 0;
     // SAFETY: the call writes one int into `status`.
-    let pid = unsafe { libc::waitpid(pid, &raw mut status, libc::WNOHANG) };
-    if pid <= 0 {
-        return None;
+    let pid = check(unsafe { libc::waitpid(pid, &raw mut status, libc::WNOHANG) })?;
+    if pid == 0 {
+        return Ok(None);
     }
     let ended = if libc::WIFSIGNALED(status) {
         Status::Signal(libc::WTERMSIG(status))
     } else {
         Status::Exit(libc::WEXITSTATUS(status))
     };
-    Some((pid, ended))
+    Ok(Some((pid, ended)))
 }
 
 /// Whether children may be ours that we did not start: we are PID 1 or a subreaper, or had some when we were started

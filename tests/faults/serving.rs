@@ -5,7 +5,8 @@ use crate::kit::net::{Client, tcp_from_loopback};
 use crate::kit::skd::Skd;
 use crate::kit::strace::{Fault, Faults};
 use crate::kit::{Folder, eventually, need, probe};
-use nix::sys::signal::Signal;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 
@@ -98,7 +99,7 @@ fn fails(folder: &Folder, (call, words, cost): (&str, &str, Cost), errno: &str, 
         }
     }
     if call == "wait4" {
-        // Whoever has ended may not have been reaped yet.
+        // Whoever has ended may not have been reaped yet. Nobody hears a second time of those that could not be.
         skd.is_alone();
     }
     let injected = faults.end();
@@ -159,6 +160,41 @@ fn service_goes_on_whatever_a_call_says() {
                 fails(&folder, (call, words, *cost), errno, span);
             }
         }
+    }
+}
+
+/// No other SIGCHLD comes then. A young one is asked for; of an old one the reaper tells.
+#[test]
+fn who_cannot_be_reaped_when_he_ends_is_reaped_later() {
+    if !need::program("strace") {
+        return;
+    }
+    let folder = Folder::new();
+    for (errno, span) in [("ECHILD", "1"), ("EINVAL", "1..2")] {
+        let fault = format!("wait4:error={errno}:when={span}");
+        for others in [0, 20] {
+            let mut skd = Skd::new(TCP).start();
+            let port = skd.port();
+            let mut last = Client::tcp(port);
+            last.says("hello").hears("hello");
+            assert!((0..others).all(|_| is_served(port)));
+            eventually("one child", || (skd.children().len() == 1).then_some(()));
+            let faults = Faults::of(&folder, skd.pid(), Fault(&fault));
+            drop(last);
+            skd.is_alone();
+            faults.end();
+            assert!(skd.status().starts_with("0 "), "{fault}");
+            let stderr = skd.stop().stderr;
+            assert_eq!(stderr.matches("info: end ").count(), others + 1, "{fault}");
+        }
+        let mut skd = Skd::new("-S -v -- sleep 99").spawn();
+        skd.waits_for("start ");
+        let program = skd.children()[0];
+        let faults = Faults::of(&folder, skd.pid(), Fault(&fault));
+        kill(Pid::from_raw(program), Signal::SIGKILL).unwrap();
+        skd.waits_for(" signal KILL ");
+        faults.end();
+        skd.stop();
     }
 }
 
