@@ -10,7 +10,7 @@ use crate::sys::socket;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-/// So many hear at once why they are not let in; the others are just closed.
+/// So many at once are waited for until they have gone.
 pub(super) const MOST: usize = 64;
 /// How long one may take to go.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -60,11 +60,9 @@ impl Farewells {
         self.all.iter().map(unsent).sum()
     }
 
-    /// Begins to send `message`, and closes the connection when the client has gone or its time is over.
+    /// Begins to send `message`, and closes the connection when the client has gone or its time is over. Where there are
+    /// too many already, the first that has had all of its own goes; if none has, this one, with what the kernel took.
     pub(crate) fn begin(&mut self, poll: &Poll, conn: Conn, message: Rc<[u8]>) {
-        if self.all.len() >= self.most {
-            return;
-        }
         self.go(poll, conn, (message, 0), Instant::now() + PATIENCE);
     }
 
@@ -102,10 +100,24 @@ impl Farewells {
             return;
         }
         if let Some(watch) = farewell.watch()
+            && self.has_room(poll)
             && poll.add(&farewell.conn, farewell.token, watch).is_ok()
         {
             self.all.push(farewell);
         }
+    }
+
+    /// Whether there is a place for one more, which may have been made by sending one away.
+    fn has_room(&mut self, poll: &Poll) -> bool {
+        if self.all.len() < self.most {
+            return true;
+        }
+        let Some(place) = self.all.iter().position(Farewell::has_said_all) else {
+            return false;
+        };
+        let gone = self.all.remove(place);
+        gone.leave(poll);
+        true
     }
 
     /// Goes on with one that is ready.
