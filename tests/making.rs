@@ -1,10 +1,12 @@
 //! Internet sockets made by address: what is in use, which families, which ports, what is printed.
 
+mod hosts;
+
 use crate::kit::net::{Client, hear_udp, udp};
 use crate::kit::skd::{Running, Skd};
 use crate::kit::{Folder, fails, need, own_etc, probe};
 use std::collections::BTreeSet;
-use std::net::{IpAddr, Ipv6Addr, SocketAddr, TcpListener, ToSocketAddrs, UdpSocket};
+use std::net::{Ipv6Addr, SocketAddr, TcpListener, UdpSocket};
 
 /// Where skd said that it listens, in its order, once all of it is known: with `-v` these lines come before the ports.
 fn listens(skd: &mut Running, count: usize) -> Vec<String> {
@@ -88,31 +90,6 @@ fn an_unknown_service_is_wrong_usage() {
             100,
             &format!("usage: {text}; try \"skd --help\""),
         );
-    }
-}
-
-#[test]
-fn a_host_that_does_not_resolve_is_fatal() {
-    if !need::root() || !need::mounts() {
-        return;
-    }
-    let folder = Folder::new();
-    let hosts = "127.0.0.1 four.test\n";
-    let wrapper = own_etc(
-        &folder,
-        &[("hosts", hosts), ("nsswitch.conf", "hosts: files\n")],
-    );
-    for (words, line) in [
-        (
-            "-t nosuch.test:0 cat",
-            "fatal: unable to find the host \"nosuch.test\": Name or service not known",
-        ),
-        (
-            "-6 -t four.test:0 cat",
-            "fatal: unable to find the host \"four.test\": it has no address of the family asked for",
-        ),
-    ] {
-        fails(Skd::new(words).under(&wrapper), 111, line);
     }
 }
 
@@ -221,59 +198,6 @@ fn an_address_may_have_a_scope() {
         let mut skd = Skd::new(&format!("-t [::1%{scope}]:0 cat")).spawn();
         v6(skd.port()).says("six").hears("six");
         skd.stop();
-    }
-}
-
-#[test]
-fn localhost_is_bound_on_all_its_addresses() {
-    let addresses: BTreeSet<IpAddr> = ("localhost", 0)
-        .to_socket_addrs()
-        .unwrap()
-        .map(|address| address.ip())
-        .collect();
-    let mut skd = Skd::new("-vt localhost:0 cat").start();
-    let port = skd.port();
-    let labels: BTreeSet<String> = listens(&mut skd, addresses.len()).into_iter().collect();
-    let expected = addresses
-        .iter()
-        .map(|ip| format!("tcp:{}", SocketAddr::new(*ip, port)));
-    assert_eq!(labels, expected.collect());
-    for ip in addresses {
-        Client::tcp_to(SocketAddr::new(ip, port))
-            .says("me")
-            .hears("me");
-    }
-    assert_eq!(skd.stop_and_read_stdout(), "");
-}
-
-#[test]
-fn a_name_has_one_port_on_all_its_addresses() {
-    if !need::root() || !need::mounts() || !need::ipv6() {
-        return;
-    }
-    let folder = Folder::new();
-    let hosts = "127.71.0.2 many.test\n127.71.0.3 many.test\n::1 many.test\n";
-    let wrapper = own_etc(
-        &folder,
-        &[("hosts", hosts), ("nsswitch.conf", "hosts: files\n")],
-    );
-    let (two, three, six) = ("127.71.0.2", "127.71.0.3", "[::1]");
-    for (words, addresses, second) in [
-        ("-vt", &[two, three, six][..], two),
-        ("-v4t", &[two, three], two),
-        ("-v6t", &[six], six),
-        ("-vu", &[two, three, six], six),
-    ] {
-        let command = format!("{words} many.test:0 -t {second}:0 cat");
-        let mut skd = Skd::new(&command).under(&wrapper).start();
-        let (port, other) = (skd.port(), skd.port());
-        let call = if words == "-vu" { "udp" } else { "tcp" };
-        let mut labels = listens(&mut skd, addresses.len() + 1);
-        assert_eq!(labels.pop(), Some(format!("tcp:{second}:{other}")));
-        let labels: BTreeSet<_> = labels.into_iter().collect();
-        let expected = addresses.iter().map(|ip| format!("{call}:{ip}:{port}"));
-        assert_eq!(labels, expected.collect(), "{words}");
-        assert_eq!(skd.stop_and_read_stdout(), "", "{words}");
     }
 }
 

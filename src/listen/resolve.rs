@@ -4,7 +4,9 @@ use crate::listen::bindoptions::Hosts;
 use crate::model::address::{Family, Host, LOGGED_AS, Port, Style};
 use crate::model::error::Fatal;
 use crate::model::text::Quoted;
-use crate::sys::names;
+use crate::sys::errno::Errno;
+use crate::sys::sockaddr::SockAddr;
+use crate::sys::{names, socket};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
 
 /// What a named internet address comes to.
@@ -67,12 +69,27 @@ pub(crate) fn addresses(
                     "it has no address of the family asked for",
                 ));
             }
+            if all.iter().any(IpAddr::is_ipv4) {
+                all.retain(|ip| ip.is_ipv4() || !is_nobodys(*ip));
+            }
             Ok(Addresses::Listed(
                 all.into_iter()
                     .map(|ip| SocketAddr::new(ip, port))
                     .collect(),
             ))
         }
+    }
+}
+
+/// Whether this is an IPv6 address at which nobody could come, because IPv6 is switched off or the kernel has none: many a
+/// container calls ::1 localhost all the same.
+fn is_nobodys(ip: IpAddr) -> bool {
+    let bound = socket::make(socket::AF_INET6, socket::SOCK_DGRAM)
+        .and_then(|socket| socket::bind(socket, &SockAddr::inet((ip, 0).into())));
+    match bound {
+        Err(Errno::FAMILY_NOT_SUPPORTED) => true,
+        Err(Errno::ADDRESS_NOT_AVAILABLE) => ip.is_loopback(),
+        _ => false,
     }
 }
 
