@@ -115,7 +115,9 @@ impl Farewells {
         let Some(place) = self.all.iter().position(Farewell::has_said_all) else {
             return false;
         };
-        let gone = self.all.remove(place);
+        let mut gone = self.all.remove(place);
+        // Words of the client that nobody has heard would make a reset of its end.
+        let _ = gone.talk();
         gone.leave(poll);
         true
     }
