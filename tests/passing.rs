@@ -392,3 +392,28 @@ fn a_program_that_ends_at_once_leaves_nothing_to_skd_that_takes_long_to_close() 
         skd.stop();
     }
 }
+
+/// The client brings it when skd has looked and not closed yet, which skd is made to take long for.
+#[test]
+fn what_comes_while_skd_lets_go_of_a_connection_keeps_it_for_a_moment_at_most() {
+    if !need::program("strace") {
+        return;
+    }
+    let folder = Folder::new();
+    let path = folder.path("s");
+    let listener = stingy();
+    let mut skd = Skd::new(&format!("-1 -v -t 127.0.0.1:0 -l {path} true")).start();
+    let port = skd.port();
+    let late = "-e trace=close -e inject=close:delay_enter=300000 -o /dev/null";
+    let strace = Strace::on(&skd, late);
+    let (conn, kept) = lingering(&listener);
+    let client = UnixStream::connect(&path).unwrap();
+    eventually("a child", || (!skd.children().is_empty()).then_some(()));
+    pass(&client.into(), &conn);
+    std::thread::spawn(move || drop(conn));
+    skd.waits_for(&format!("accept unix:{path}"));
+    assert_eq!(Client::tcp(port).hears_all(), "");
+    skd.status();
+    drop((strace, kept));
+    skd.stop();
+}

@@ -2,8 +2,7 @@
 //! few threads, begun when there is something to do.
 
 use crate::sys::errno::Errno;
-use crate::sys::lingering::Limit;
-use crate::sys::{datagram, fd, poll, socket};
+use crate::sys::{datagram, fd, lingering, poll, socket};
 use nix::cmsg_space;
 use nix::sys::socket::{ControlMessage, ControlMessageOwned, MsgFlags, recvmsg, sendmsg};
 use std::io::{IoSlice, IoSliceMut};
@@ -90,7 +89,7 @@ pub(crate) fn discard(socket: OwnedFd) -> Result<Option<JoinHandle<()>>, Errno> 
     state.discarders += 1;
     drop(state);
     let discard = move || {
-        let _ = bound(Limit::new().ok().as_mut(), || datagram::discard(&socket));
+        let _ = lingering::bound(|| datagram::discard(&socket));
         self::state().discarders -= 1;
     };
     let spawned = std::thread::Builder::new().spawn(discard);
@@ -98,14 +97,6 @@ pub(crate) fn discard(socket: OwnedFd) -> Result<Option<JoinHandle<()>>, Errno> 
         self::state().discarders -= 1;
     }
     spawned.map(Some).map_err(|error| Errno::of(&error))
-}
-
-/// Where no timer is to be had it takes as long as it takes.
-fn bound<T>(limit: Option<&mut Limit>, lingers: impl FnOnce() -> T) -> T {
-    match limit {
-        Some(limit) => limit.bound(lingers),
-        None => lingers(),
-    }
 }
 
 fn state() -> MutexGuard<'static, State> {
@@ -179,7 +170,6 @@ impl Closer {
         }
         // SAFETY: it is open in this table, and stays so: neither this thread nor, in skd's, the queue ever ends.
         let queue = unsafe { OwnedFd::from_raw_fd(self.number) };
-        let mut limit = Limit::new().ok();
         loop {
             let _ = poll::wait_readable(&queue, None, None);
             // Nothing is taken before its time: what this thread has in its table it may have to wait for.
@@ -192,7 +182,7 @@ impl Closer {
             }
             if let Some((fd, due)) = take(&queue) {
                 self.wait_for(due);
-                bound(limit.as_mut(), || drop(fd));
+                lingering::bound(|| drop(fd));
             }
             self::state().free += 1;
         }

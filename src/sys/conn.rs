@@ -6,7 +6,7 @@
 //! no connection is closed here in which some may still lie.
 
 use crate::sys::errno::{Errno, check};
-use crate::sys::{aside, datagram, fd, kernel, socket};
+use crate::sys::{aside, datagram, fd, kernel, lingering, socket};
 use nix::sys::socket::{MsgFlags, getsockopt, recvmsg, sockopt};
 use std::ffi::c_int;
 use std::io::IoSliceMut;
@@ -51,15 +51,18 @@ impl Conn {
     }
 
     /// Closes it here and no more: a child has it, and waits until that is done where descriptors may come. Where clone(2)
-    /// itself waits, the child may have ended; then what lies in front is looked at first, as far as skd looks at all.
+    /// itself waits, the child may have ended. Then what lies in front is looked at first, as far as skd looks at all, and
+    /// what has come since, which takes luck, lingers no longer than it may.
     pub(crate) fn hand_over(mut self) {
-        if kernel::WAITING != 0
-            && self.may_bring_files
-            && look_for_files(self.as_fd(), &mut [0; SEEN]) == Err(Errno::NOT_PERMITTED)
+        let may_be_last = kernel::WAITING != 0 && self.may_bring_files;
+        if may_be_last && look_for_files(self.as_fd(), &mut [0; SEEN]) == Err(Errno::NOT_PERMITTED)
         {
             let _ = fd::duplicate(&self).map(aside::close);
         }
         self.may_bring_files = false;
+        if may_be_last {
+            lingering::bound(|| drop(self));
+        }
     }
 
     /// recv(2) without waiting; 0 at the end.

@@ -9,6 +9,7 @@ use nix::sys::signal::{
 use nix::sys::timer::{Expiration, Timer, TimerSetTimeFlags};
 use nix::time::ClockId;
 use nix::unistd::gettid;
+use std::cell::RefCell;
 use std::time::Duration;
 
 /// How long one of them lingers at most.
@@ -16,15 +17,32 @@ const LONGEST: Duration = Duration::from_secs(1);
 /// By default it does nothing, so that one which comes late does no harm. execve(2) sets it back for PROG.
 const SIGNAL: Signal = Signal::SIGURG;
 
+thread_local! {
+    static LIMIT: RefCell<Option<Limit>> = const { RefCell::new(None) };
+}
+
+/// Does what may linger, and no more than that. Where no timer is to be had it takes as long as it takes.
+pub(crate) fn bound<T>(lingers: impl FnOnce() -> T) -> T {
+    LIMIT.with_borrow_mut(|limit| {
+        if limit.is_none() {
+            *limit = Limit::new().ok();
+        }
+        match limit {
+            Some(limit) => limit.bound(lingers),
+            None => lingers(),
+        }
+    })
+}
+
 /// Of the thread that made it.
-pub(crate) struct Limit(Timer);
+struct Limit(Timer);
 
 impl Limit {
     /// timer_create(2).
     ///
     /// # Errors
     /// There is no timer to be had.
-    pub(crate) fn new() -> Result<Self, Errno> {
+    fn new() -> Result<Self, Errno> {
         extern "C" fn ignore(_: i32) {}
         let action = SigAction::new(
             SigHandler::Handler(ignore),
@@ -45,8 +63,8 @@ impl Limit {
         )?))
     }
 
-    /// Does what may linger, and no more than that: the signal comes again until it has been done.
-    pub(crate) fn bound<T>(&mut self, lingers: impl FnOnce() -> T) -> T {
+    /// The signal comes again until it has been done.
+    fn bound<T>(&mut self, lingers: impl FnOnce() -> T) -> T {
         self.set(LONGEST);
         let done = lingers();
         self.set(Duration::ZERO);
