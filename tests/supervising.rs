@@ -311,11 +311,8 @@ fn other_peoples_processes_do_not_confuse_it() {
     kill(Pid::from_raw(first), Signal::SIGKILL).unwrap();
     skd.waits_for_nth("ready", 2);
     let outcome = skd.stop();
-    let lines = outcome.stderr.lines();
-    assert_eq!(
-        lines.filter(|line| line.starts_with("skd: info: ")).count(),
-        4
-    );
+    let told = outcome.stderr.matches("skd: info: ").count();
+    assert_eq!(told, 4, "{}", outcome.stderr);
 }
 
 #[test]
