@@ -38,12 +38,14 @@ struct Ends {
     theirs: OwnedFd,
 }
 
-/// What one of them tells: `PID allow`, `PID deny REASON`, `PID failed REASON`.
-pub(super) enum Verdict<'a> {
+/// What one of them tells: `PID allow`, `PID deny REASON`, `PID failed REASON`, `PID wanting REASON`.
+enum Verdict<'a> {
     Allowed,
     Denied(&'a str),
     /// PROG could not be executed, and why.
     Failed(&'a str),
+    /// The same for want of a process.
+    Wanting(&'a str),
 }
 
 impl Verdicts {
@@ -71,6 +73,39 @@ impl Verdicts {
     }
 }
 
+/// Why a process has not become PROG.
+pub(super) struct Failure {
+    reason: String,
+    is_for_want: bool,
+}
+
+impl Failure {
+    /// Of something else than the want of a process.
+    pub(super) fn other(reason: String) -> Self {
+        Self {
+            reason,
+            is_for_want: false,
+        }
+    }
+
+    pub(super) fn tell(&self, to: impl AsFd) {
+        let verdict = match self.is_for_want {
+            true => Verdict::Wanting(&self.reason),
+            false => Verdict::Failed(&self.reason),
+        };
+        verdict.tell(to);
+    }
+}
+
+impl From<Errno> for Failure {
+    fn from(errno: Errno) -> Self {
+        Self {
+            reason: errno.to_string(),
+            is_for_want: errno.is_want_of_process(),
+        }
+    }
+}
+
 impl<'a> Verdict<'a> {
     fn read(text: &'a str) -> Option<(i32, Self)> {
         let (pid, rest) = text.split_once(' ')?;
@@ -78,17 +113,19 @@ impl<'a> Verdict<'a> {
             None if rest == "allow" => Self::Allowed,
             Some(("deny", reason)) => Self::Denied(reason),
             Some(("failed", reason)) => Self::Failed(reason),
+            Some(("wanting", reason)) => Self::Wanting(reason),
             _ => return None,
         };
         Some((pid.parse().ok()?, verdict))
     }
 
-    pub(super) fn tell(&self, to: impl AsFd) {
+    fn tell(&self, to: impl AsFd) {
         let pid = process::own_pid();
         let mut text = match self {
             Self::Allowed => format!("{pid} allow"),
             Self::Denied(reason) => format!("{pid} deny {reason}"),
             Self::Failed(reason) => format!("{pid} failed {reason}"),
+            Self::Wanting(reason) => format!("{pid} wanting {reason}"),
         };
         text.truncate(text.floor_char_boundary(VERDICT_BYTES));
         // If nobody hears it any more we end as any child does.
@@ -153,7 +190,7 @@ impl Server {
         let stderr = served.service.stderr_to_client;
         let kept = take_over(conn, stderr, theirs);
         if let Err(errno) = kept {
-            return Verdict::Failed(&errno.to_string()).tell(theirs);
+            return Failure::from(errno).tell(theirs);
         }
         let mut more = Vec::new();
         guest.describe(
@@ -172,8 +209,8 @@ impl Server {
             Some(reason) => Verdict::Denied(&reason).tell(theirs),
             None => {
                 Verdict::Allowed.tell(theirs);
-                let reason = self.starter.become_prog(&served, program, &more);
-                Verdict::Failed(&reason).tell(theirs);
+                let failure = self.starter.become_prog(&served, program, &more);
+                failure.tell(theirs);
             }
         }
     }
@@ -212,8 +249,11 @@ impl Server {
             }
             // Nobody has asked about a datagram or a listener.
             (Verdict::Allowed | Verdict::Denied(_), None) => {}
-            (Verdict::Failed(reason), _) => {
+            (Verdict::Failed(reason) | Verdict::Wanting(reason), _) => {
                 self.tell_failure(place, &child, reason);
+                if matches!(verdict, Verdict::Wanting(_)) {
+                    self.rest_without_process(place, &child);
+                }
                 if child.stage == Stage::Asking {
                     // It has been told why.
                     self.children.set_stage(pid, Stage::Denied);

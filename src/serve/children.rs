@@ -5,7 +5,7 @@ use crate::model::peer::{Peer, Source};
 use crate::model::state::Stage;
 use crate::serve::guest::Who;
 use crate::serve::listening::Way;
-use crate::serve::{Server, index};
+use crate::serve::{REST, Server, index};
 use crate::sys::errno::Errno;
 use crate::sys::process;
 use std::collections::HashMap;
@@ -96,7 +96,9 @@ impl Server {
     /// Reaps whoever has ended, also those that are not ours; they count for nothing.
     pub(super) fn sweep(&mut self) {
         let mut ended = std::mem::take(&mut self.ended);
-        self.generations.sweep(Instant::now(), &mut ended);
+        let has_children = self.children.count() > 0;
+        self.generations
+            .sweep(Instant::now(), has_children, &mut ended);
         self.bury(ended);
     }
 
@@ -166,6 +168,9 @@ impl Server {
         self.tallies.leave(place);
         if let Some(errno) = failure {
             self.tell_failure(place, child, &errno.to_string());
+            if errno.is_want_of_process() {
+                self.rest_without_process(place, child);
+            }
         }
         let source = child.counted();
         source
@@ -202,6 +207,15 @@ impl Server {
         if child.peer.is_none() {
             self.take_back(place, now);
         }
+    }
+
+    /// The user whom the child had become may have no process more.
+    pub(super) fn rest_without_process(&mut self, place: usize, child: &Child) {
+        let listening = self.listeners.get_mut(place);
+        if let Some(listening) = listening.filter(|_| child.peer.is_none()) {
+            listening.guard.has_not_started();
+        }
+        self.rest(place, REST);
     }
 
     /// PROG could not be executed. What that costs a datagram, or who waits at a listener, is seen at its end.

@@ -87,7 +87,7 @@ impl Server {
                 return self.rest(place, REST);
             }
         };
-        if listening.guard.starts() == 0 {
+        if listening.guard.is_fresh() {
             self.tallies.accept(place);
         }
         self.notices.changed();
@@ -126,7 +126,9 @@ impl Server {
         let did = if listening.was_executed {
             "left it unread"
         } else {
-            self.tallies.fail(place);
+            if discarded.is_ok() {
+                self.tallies.fail(place);
+            }
             "could not be run"
         };
         let prog = self.entrances.quoted_prog(place);

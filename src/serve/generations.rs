@@ -130,8 +130,14 @@ impl Generations {
         self.sweep_at
     }
 
-    /// Reaps whatever has ended, ours or not. What has ended is added to `ended`.
-    pub(crate) fn sweep(&mut self, now: Instant, ended: &mut Vec<(i32, Status)>) {
+    /// Reaps whatever has ended, ours or not. What has ended is added to `ended`. With `has_children` the kernel is not
+    /// believed that there are none.
+    pub(crate) fn sweep(
+        &mut self,
+        now: Instant,
+        has_children: bool,
+        ended: &mut Vec<(i32, Status)>,
+    ) {
         self.sweep_at = None;
         loop {
             match process::reap_any() {
@@ -139,7 +145,8 @@ impl Generations {
                     self.young.retain(|young| young.pid != pid);
                     ended.push((pid, status));
                 }
-                Ok(None) | Err(Errno::NO_CHILD) => return,
+                Ok(None) => return,
+                Err(Errno::NO_CHILD) if !has_children || !ended.is_empty() => return,
                 Err(_) => return self.sweep_by(now + SWEEP),
             }
         }

@@ -66,6 +66,16 @@ impl Guard {
         self.starts = self.starts.saturating_add(1);
     }
 
+    /// It has not become a program, for want of a process: that is no start, and the datagram waits.
+    pub(crate) fn has_not_started(&mut self) {
+        self.starts = self.starts.saturating_sub(1);
+    }
+
+    /// Whether none has been started yet, nor was to be.
+    pub(crate) fn is_fresh(&self) -> bool {
+        self.starts == 0 && self.rests_until.is_none()
+    }
+
     /// That program has ended.
     pub(crate) fn ended(&mut self, now: Instant) {
         let last = PAUSES.last().copied();

@@ -1,7 +1,7 @@
 //! From what is served to a running program: on a slot of skd's memory, or, where it is to become somebody else, in a
 //! copy of skd, since whoever that is may stop or end a process of his until it is the program.
 
-use crate::serve::asker::{self, Verdict, Verdicts};
+use crate::serve::asker::{self, Failure, Verdicts};
 use crate::serve::entrance::{Inetd, Runs, Served};
 use crate::sys::errno::Errno;
 use crate::sys::fork::{self, Side};
@@ -93,11 +93,11 @@ impl Starter {
             Side::Child => {
                 turn.into_iter().for_each(Turn::wait);
                 // Nothing of skd's is undone here: what it owns is the parent's.
-                let failed = match asker::take_over(fd, handing.stderr, verdicts) {
+                let failure = match asker::take_over(fd, handing.stderr, verdicts) {
                     Ok(()) => become_prog(program, Some(ids), files, strings),
-                    Err(errno) => errno.to_string(),
+                    Err(errno) => errno.into(),
                 };
-                Verdict::Failed(&failed).tell(verdicts);
+                failure.tell(verdicts);
                 fork::leave(NOT_EXECUTED)
             }
         }
@@ -105,7 +105,7 @@ impl Starter {
 
     /// Becomes the program of somebody, in a copy of skd that has its descriptors in their places. Returns only on failure,
     /// with the reason.
-    pub(super) fn become_prog(&self, served: &Served, program: &Program, more: &[u8]) -> String {
+    pub(super) fn become_prog(&self, served: &Served, program: &Program, more: &[u8]) -> Failure {
         let ids = served.inetd.as_ref().and_then(|it| it.ids.as_ref());
         become_prog(program, ids, self.files, more)
     }
@@ -116,13 +116,13 @@ fn become_prog(
     ids: Option<&Ids>,
     files: Option<FileLimit>,
     more: &[u8],
-) -> String {
+) -> Failure {
     let restored = files.map_or(Ok(()), limits::set_files);
     if let Err(errno) = restored.and_then(|()| signal::reset_all()) {
-        return errno.to_string();
+        return errno.into();
     }
     match ids.map_or(Ok(()), Ids::become_them) {
-        Ok(()) => program.execute(more).to_string(),
-        Err(stuck) => stuck.to_string(),
+        Ok(()) => program.execute(more).into(),
+        Err(stuck) => Failure::other(stuck.to_string()),
     }
 }

@@ -52,14 +52,24 @@ impl Errno {
         matches!(self.0, libc::EPERM | libc::EOPNOTSUPP)
     }
 
+    /// What clone(2) says if there is no process to be had, and execve(2) if the user whom the child has become has too
+    /// many.
+    pub(crate) fn is_want_of_process(self) -> bool {
+        matches!(self.0, libc::EAGAIN | libc::ENOMEM)
+    }
+
     /// What a path says that leads nowhere, so that another may be tried.
     pub(crate) fn says_nothing_is_there(self) -> bool {
         matches!(self.0, libc::ENOENT | libc::ENOTDIR)
     }
 
-    /// The errno of an error of the standard library; EIO for one that it made up itself.
+    /// The errno of an error of the standard library; EIO for one that it made up itself, but for want of memory.
     pub(crate) fn of(error: &std::io::Error) -> Self {
-        Self(error.raw_os_error().unwrap_or(libc::EIO))
+        let made_up = match error.kind() {
+            std::io::ErrorKind::OutOfMemory => libc::ENOMEM,
+            _ => libc::EIO,
+        };
+        Self(error.raw_os_error().unwrap_or(made_up))
     }
 
     /// What the last failed call of libc left behind.

@@ -139,6 +139,26 @@ fn a_program_that_cannot_be_executed_counts_as_a_start() {
 }
 
 #[test]
+fn a_datagram_that_cannot_be_discarded_has_not_failed_yet() {
+    if !need::program("strace") {
+        return;
+    }
+    let folder = Folder::new();
+    let (path, prog) = (folder.path("s"), folder.script("prog", "cat"));
+    let mut skd = Skd::new(&format!("-v -d -l {path}")).word(&prog).start();
+    let client = unix_datagram(&folder.path("client"));
+    fs::remove_file(&prog).unwrap();
+    let no_thread = Strace::on(&skd, "-e inject=clone3:error=EAGAIN -o /dev/null");
+    client.send_to(b"", &path).unwrap();
+    skd.waits_for_nth("unable to discard", 3);
+    assert_eq!(skd.status(), "0 accepted 1 denied 0 failed 0");
+    drop(no_thread);
+    skd.waits_for("discarding");
+    assert_eq!(skd.status(), "0 accepted 1 denied 0 failed 1");
+    skd.stop();
+}
+
+#[test]
 fn a_datagram_waits_for_a_program_that_comes_back() {
     let folder = Folder::new();
     let script = format!("exec {} echo-datagram", probe());

@@ -1,7 +1,9 @@
 //! As whom programs run.
 
 use super::Conf;
-use crate::kit::{facts, need, probe};
+use crate::kit::net::hear_udp;
+use crate::kit::skd::field;
+use crate::kit::{eventually, facts, need, own_etc, probe};
 use std::process::Command;
 
 /// The output of id(1) here, for a user of the system.
@@ -129,6 +131,46 @@ fn a_datagram_for_a_program_that_its_user_may_not_execute_is_told_of() {
     let line = skd.waits_for("discarding");
     assert!(line.contains("could not be run 5 times"), "{line}");
     assert_eq!(skd.status(), "0 accepted 1 denied 0 failed 1");
+    skd.stop();
+}
+
+/// Linux says so when the child, which has become that user, is to become the program.
+#[test]
+fn a_datagram_waits_while_its_user_may_have_no_process_more() {
+    if !need::root() || !need::mounts() || !need::program("prlimit") {
+        return;
+    }
+    let conf = Conf::of("IP:7007 dgram udp wait few DIR/probe probe echo-datagram\n");
+    let open = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+    std::fs::set_permissions(conf.folder.path(""), open).unwrap();
+    conf.folder.copy(&probe(), "probe");
+    let users = "root:x:0:0::/:/bin/sh\nfew:x:54399:54399::/:/bin/sh\n";
+    let own = own_etc(
+        &conf.folder,
+        &[("passwd", users), ("group", "root:x:0:\nfew:x:54399:\n")],
+    );
+    let mut other = Command::new("setpriv")
+        .args("--reuid=54399 --regid=54399 --clear-groups sleep 99".split(' '))
+        .spawn()
+        .unwrap();
+    eventually("that user", || {
+        let uid = field(other.id().cast_signed(), "Uid")?;
+        uid.starts_with("54399").then_some(())
+    });
+    let skd = conf.skd("-v").under(&format!("{own} prlimit --nproc=0"));
+    let mut skd = skd.start();
+    let client = conf.udp();
+    client.send(b"kept").unwrap();
+    let line = skd.waits_for_nth("warning", 7);
+    assert!(
+        line.contains("Resource temporarily unavailable, leaving the datagram"),
+        "{line}"
+    );
+    other.kill().unwrap();
+    other.wait().unwrap();
+    assert_eq!(hear_udp(&client), "kept");
+    skd.is_alone();
+    assert_eq!(skd.status(), "0 accepted 1 denied 0 failed 0");
     skd.stop();
 }
 
