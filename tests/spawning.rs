@@ -65,11 +65,16 @@ fn with_every_slot_held_skd_obeys_and_is_idle_and_serves_when_they_are_freed() {
     if !need::program("strace") {
         return;
     }
-    let (mut skd, _, hold, clients) = holding("-1 -v -t 127.0.0.1:0 cat", SLOTS + 4);
+    let (mut skd, port, hold, clients) = holding("-1 -v -t 127.0.0.1:0 cat", SLOTS + 4);
     held(&skd, SLOTS);
     // An answer shows that skd has let go of the connection of the last child, which lives a moment before that.
     assert_eq!(skd.status(), "8 accepted 8 denied 0 failed 0");
     let (descriptors, before) = (skd.descriptors(), ticks(&skd));
+    let warning = skd.waits_for("warning");
+    let text = format!(
+        "unable to start \"cat\": 8 children are on their way to execve, leaving what waits in the queue of tcp:127.0.0.1:{port}"
+    );
+    assert!(warning.ends_with(&text), "{warning}");
     // The second that is watched; nothing happens in it.
     Command::new("sleep").arg("1").status().unwrap();
     assert!(ticks(&skd) - before < IDLE_TICKS);
@@ -82,7 +87,7 @@ fn with_every_slot_held_skd_obeys_and_is_idle_and_serves_when_they_are_freed() {
     echo(clients);
     skd.is_alone();
     assert_eq!(skd.status(), "0 accepted 12 denied 0 failed 0");
-    skd.stop();
+    assert_eq!(skd.stop().stderr.matches("warning").count(), 1);
 }
 
 #[test]

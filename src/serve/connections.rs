@@ -15,9 +15,41 @@ use crate::serve::starter::Telling;
 use crate::serve::{BATCH, PATIENCE, REST, Server};
 use crate::sys::aside;
 use crate::sys::errno::Errno;
+use crate::sys::spawn::SLOTS;
 use std::num::NonZeroU32;
 use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
+
+/// When all spawn slots have been in use for so long it is told.
+const LONG: Duration = Duration::from_secs(1);
+
+/// All spawn slots are in use.
+#[derive(Default)]
+pub(crate) struct Stuck {
+    since: Option<Instant>,
+    /// How often somebody has rested for it.
+    rests: u32,
+    is_told: bool,
+}
+
+impl Stuck {
+    fn next_rest(&mut self, now: Instant) -> Duration {
+        self.since.get_or_insert(now);
+        let rest = (PATIENCE * 2u32.pow(self.rests)).min(REST);
+        self.rests = (self.rests + 1).min(8);
+        rest
+    }
+
+    /// Once, when it has been so for long: most likely no file system answers, which is nobody's fault here.
+    fn is_to_be_told(&mut self, now: Instant) -> bool {
+        let is_long = self
+            .since
+            .is_some_and(|since| now.saturating_duration_since(since) >= LONG);
+        let is_new = is_long && !self.is_told;
+        self.is_told |= is_new;
+        is_new
+    }
+}
 
 impl Server {
     /// Takes the connections that wait at a listener, as far as there are slots and the limit allows.
@@ -92,17 +124,24 @@ impl Server {
     /// Whether a spawn slot is free. If all are in use the loop waits a moment, since most children need no longer; if
     /// they stay in use, the listener rests, and each time longer.
     pub(super) fn has_slot(&mut self, place: usize) -> bool {
-        let patience = if self.stuck == 0 {
-            PATIENCE
-        } else {
-            Duration::ZERO
+        let patience = match self.stuck.rests {
+            0 => PATIENCE,
+            _ => Duration::ZERO,
         };
         if self.starter.has_vacancy(patience) {
-            self.stuck = 0;
+            self.stuck = Stuck::default();
             return true;
         }
-        self.rest(place, (PATIENCE * 2u32.pow(self.stuck)).min(REST));
-        self.stuck = (self.stuck + 1).min(8);
+        let now = Instant::now();
+        let rest = self.stuck.next_rest(now);
+        self.rest(place, rest);
+        if self.stuck.is_to_be_told(now) {
+            let prog = self.entrances.quoted_prog(place);
+            let text = format!(
+                "unable to start {prog}: {SLOTS} children are on their way to execve, leaving what waits in the queue"
+            );
+            self.warn(Trouble::Process, Some(place), text);
+        }
         false
     }
 

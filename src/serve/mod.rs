@@ -50,6 +50,7 @@ use crate::sys::process;
 use crate::sys::signal::{self, Taken};
 use crate::sys::stderr::Stderr;
 use children::Children;
+use connections::Stuck;
 use entrance::{Entrances, Hosted};
 use farewell::Farewells;
 use gate::Gate;
@@ -108,8 +109,8 @@ pub(crate) struct Server {
     was_full: bool,
     /// How often somebody has been taken out of a listener.
     turns: u64,
-    /// How often in a row no spawn slot was free.
-    stuck: u32,
+    /// For how long no spawn slot has been free.
+    stuck: Stuck,
     log: Log,
     words: Words,
     notices: Notices,
@@ -187,7 +188,7 @@ impl Server {
             scrapes: Scrapes::new(made.metrics),
             was_full: false,
             turns: 0,
-            stuck: 0,
+            stuck: Stuck::default(),
             log: made.log,
             words: made.words,
             notices: made.notices,

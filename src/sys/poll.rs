@@ -73,7 +73,12 @@ impl Poll {
                 EpollTimeout::try_from(millis).unwrap_or(EpollTimeout::MAX)
             }
         };
-        match self.epoll.wait(&mut self.ready, timeout) {
+        let waited = match self.epoll.wait(&mut self.ready, timeout) {
+            // So ends a stop of skd, too. What has come meanwhile was in time, and is to be heard of first.
+            Err(nix::errno::Errno::EINTR) => self.epoll.wait(&mut self.ready, EpollTimeout::ZERO),
+            waited => waited,
+        };
+        match waited {
             Ok(count) => Ok(count),
             Err(nix::errno::Errno::EINTR) => Ok(0),
             Err(errno) => Err(errno.into()),

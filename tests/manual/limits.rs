@@ -96,6 +96,7 @@ serve/supervise.rs LONGEST_PAUSE | s 60 | up to 60 s;
 serve/supervise.rs FIRST_EXEC | s 5 | waits up to 5 s until PROG runs
 serve/supervise.rs GRACE | s 5 | after 5 s PROG is killed by KILL
 sys/spawn/mod.rs SLOTS | 8 | At most 8 children at once
+serve/connections.rs LONG | s 1 | when none of those 8 has got there for 1 s
 sys/spawn/child.rs NOT_EXECUTED | 127 | exits 127
 config/rate.rs COUNTS | 1 1000000 | is from 1 to 1000000, and SECS from 1 to 86400.
 config/rate.rs SECS | 1 86400 | is from 1 to 1000000, and SECS from 1 to 86400.

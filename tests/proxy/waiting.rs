@@ -147,6 +147,22 @@ fn headers_that_become_whole_together_all_find_a_process() {
     skd.stop();
 }
 
+/// It was in time, whatever skd was doing.
+#[test]
+fn a_header_that_has_come_while_skd_was_stopped_is_read() {
+    let mut skd = echoing("--proxy-timeout 3");
+    let (port, before) = (skd.port(), skd.descriptors());
+    let mut stream = says(port, &LINE[..20]);
+    waits_for_headers(&skd, before, 1);
+    skd.while_stopped(|| {
+        stream.write_all(&LINE[20..]).unwrap();
+        // Until it would be too late.
+        Command::new("sleep").arg("3.1").status().unwrap();
+    });
+    assert_eq!(and_hears(stream, b"x"), "TCP 192.0.2.7 127.0.0.1\nx");
+    skd.stop();
+}
+
 /// Somebody is there until then.
 #[test]
 fn while_a_header_is_waited_for_skd_is_not_idle() {

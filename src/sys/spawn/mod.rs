@@ -38,7 +38,7 @@ use std::time::{Duration, Instant};
 
 /// How many children may be on their way to execve at once. More would help only if exec took longer than accepting a
 /// handful of connections on every core.
-const SLOTS: usize = 8;
+pub(crate) const SLOTS: usize = 8;
 
 /// On which of its descriptors a child finds what it is handed. The others of 0, 1 and 2 are skd's own, and nothing
 /// else is open in a child.
