@@ -1,7 +1,7 @@
 //! Connections: taken, counted, limited, ended.
 
-use crate::kit::net::Client;
-use crate::kit::skd::{Running, Skd};
+use crate::kit::net::{Client, hear_udp, udp};
+use crate::kit::skd::{Running, Skd, field};
 use crate::kit::{Folder, eventually, probe, probing};
 use nix::sys::signal::Signal;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -221,6 +221,38 @@ fn at_a_limit_listeners_have_their_turns() {
             "{limit}"
         );
     }
+}
+
+/// So many clients are told that there is no place that one of them would always be there when one becomes free.
+#[test]
+fn a_datagram_that_waits_at_the_limit_has_its_turn_beside_those_who_are_refused() {
+    let folder = Folder::new();
+    let prog = format!(
+        "[ $PROTO = UDP ] && exec {0} echo-datagram\nexec {0} hold",
+        probe()
+    );
+    let prog = folder.script("prog", &prog);
+    let words = "-1 -v -c 1 -r full -t 127.0.0.1:0 -u 127.0.0.1:0";
+    let mut skd = Skd::new(words).word(&prog).start();
+    let (port, client) = (skd.port(), udp(skd.port()));
+    for _ in 0..2 {
+        let mut held = Client::tcp(port);
+        held.hears_line();
+        client.send(b"turn").unwrap();
+        let child = skd.children()[0];
+        let mut next = skd.while_stopped(|| {
+            drop(held);
+            eventually("an end", || {
+                field(child, "State")?.starts_with('Z').then_some(())
+            });
+            Client::tcp(port)
+        });
+        assert_eq!(next.hears_all(), "full");
+        assert_eq!(hear_udp(&client), "turn");
+        skd.is_alone();
+    }
+    assert_eq!(skd.status(), "0/1 accepted 4 denied 2 failed 0");
+    skd.stop();
 }
 
 #[test]

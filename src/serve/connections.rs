@@ -70,10 +70,14 @@ impl Server {
             let Some(listening) = self.listeners.get(place) else {
                 return;
             };
+            // Whoever is only told that there is no place takes nobody's.
+            let has_place = !self.is_full();
             match accept::accept(&listening.listener) {
                 Taken::Arrival(arrival) => {
                     lasting = None;
-                    self.has_had_turn(place);
+                    if has_place {
+                        self.has_had_turn(place);
+                    }
                     if !self.arrived(place, arrival) {
                         return self.rest(place, REST);
                     }

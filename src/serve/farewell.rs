@@ -183,6 +183,7 @@ impl Farewell {
     /// Closes it. A child on its way may have a copy, for which it would stay polled.
     fn leave(self, poll: &Poll) {
         let _ = poll.remove(&self.conn);
+        self.conn.end();
     }
 
     fn has_said_all(&self) -> bool {

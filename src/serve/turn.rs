@@ -44,14 +44,7 @@ impl Server {
                 }
             }
         }
-        for place in 0..count {
-            match self.poll.ready(place).map(usize::try_from) {
-                Some(Ok(listener)) if self.listeners.places().contains(&listener) => {
-                    self.serve(listener)
-                }
-                _ => self.hear(self.poll.ready(place).unwrap_or(REAPER)),
-            }
-        }
+        self.serve_ready(count);
         let now = Instant::now();
         if self.log.due().is_some_and(|due| due <= now) {
             self.log.catch_up(now);
@@ -81,6 +74,44 @@ impl Server {
         }
         self.poll_listeners();
         false
+    }
+
+    /// Whatever epoll has told of.
+    fn serve_ready(&mut self, count: usize) {
+        let mut in_order = Vec::new();
+        for place in 0..count {
+            let token = self.poll.ready(place).unwrap_or(REAPER);
+            match usize::try_from(token) {
+                Ok(place) if self.listeners.places().contains(&place) => {
+                    match self.listeners.get(place) {
+                        Some(listening) if self.refuses_at_limit() => {
+                            in_order.push((listening.turn, place));
+                        }
+                        _ => self.serve(place),
+                    }
+                }
+                _ => self.hear(token),
+            }
+        }
+        in_order.sort_unstable();
+        in_order
+            .into_iter()
+            .for_each(|(_, place)| self.serve(place));
+    }
+
+    /// Clients are told that there is no place: their listeners are polled when the others are not.
+    fn refuses_at_limit(&self) -> bool {
+        self.max_connections.is_some() && self.gate.has_refusal()
+    }
+
+    /// A place has become free in this turn, and listeners that are not polled at the limit have not been asked yet
+    /// whether they wait for it.
+    fn is_for_all_to_ask(&self) -> bool {
+        let waits = |way: Way| matches!(way, Way::Datagram | Way::Lend);
+        self.was_full
+            && !self.is_full()
+            && self.refuses_at_limit()
+            && self.listeners.all().any(|listening| waits(listening.way))
     }
 
     /// When something is to be done without anyone asking.
@@ -173,6 +204,7 @@ impl Server {
             return self.rest_until(place, until);
         }
         match way {
+            Way::Accept if self.is_for_all_to_ask() => {}
             Way::Accept => self.serve_connections(place),
             Way::Datagram => self.serve_datagram(place),
             Way::Answer => self.answer_datagrams(place),

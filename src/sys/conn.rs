@@ -50,6 +50,16 @@ impl Conn {
         self.may_bring_files
     }
 
+    /// Where it is of a unix socket nothing more can come, and what has come is heard: otherwise its end would be a reset,
+    /// which goes before what the client has not heard yet.
+    pub(crate) fn end(&self) {
+        if self.may_bring_files {
+            shut(self.as_fd());
+            // So much no queue of a unix socket holds that is not there to be a burden.
+            let _ = (0..64).any(|_| !self.hear_out());
+        }
+    }
+
     /// Closes it here and no more: a child has it, and waits until that is done where descriptors may come. Where clone(2)
     /// itself waits, the child may have ended. Then what lies in front is looked at first, as far as skd looks at all, and
     /// what has come since, which takes luck, lingers no longer than it may.
@@ -166,12 +176,17 @@ fn told_besides(socket: BorrowedFd<'_>) -> Result<usize, Errno> {
     Ok(room)
 }
 
+/// shutdown(2) of both sides; what has come can still be read.
+fn shut(socket: BorrowedFd<'_>) {
+    // SAFETY: the call takes no pointer. That it fails for one whose client has gone is no trouble.
+    let _ = unsafe { libc::shutdown(socket.as_raw_fd(), libc::SHUT_RDWR) };
+}
+
 /// Whether there may be descriptors in what is unread, when nothing more can come.
 fn may_hold_files(socket: BorrowedFd<'_>) -> bool {
     let fd = socket.as_raw_fd();
     // The client hears of the end now, however long the descriptor is kept.
-    // SAFETY: the call takes no pointer.
-    let _ = unsafe { libc::shutdown(fd, libc::SHUT_RDWR) };
+    shut(socket);
     // A record hides what is behind it.
     if socket::keeps_records(socket) {
         return true;
