@@ -240,7 +240,7 @@ fn a_datagram_that_waits_at_the_limit_has_its_turn_beside_those_who_are_refused(
         held.hears_line();
         client.send(b"turn").unwrap();
         let child = skd.children()[0];
-        let mut next = skd.while_stopped(|| {
+        let next = skd.while_stopped(|| {
             drop(held);
             eventually("an end", || {
                 field(child, "State")?.starts_with('Z').then_some(())

@@ -156,7 +156,7 @@ fn a_program_that_cannot_be_run_costs_its_connections_alone() {
         ),
         (
             &|| std::fs::write(&prog, "#!/none\n").unwrap(),
-            "No such file or directory",
+            "No such file or directory (its interpreter)",
         ),
     ];
     for (count, (lose, reason)) in (1..).zip(lose) {

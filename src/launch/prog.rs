@@ -40,7 +40,7 @@ impl Prog {
             }
         }
         let next = words.get(1).map(OsString::as_os_str);
-        Err(unable_to_run(prog, next, reason))
+        Err(unable_to_run(prog, next, (reason, reason.to_string())))
     }
 
     /// A file that needs not be looked for.
@@ -80,14 +80,16 @@ impl Prog {
     /// It returns only on failure: 111.
     pub(crate) fn become_it(&self, environment: Vec<(OsString, OsString)>, more: &[u8]) -> Fatal {
         let word = |place: usize| Some(OsStr::from_bytes(self.argv.get(place)?.to_bytes()));
-        let reason = self.clone().program(environment).execute(more);
+        let program = self.clone().program(environment);
+        let errno = program.execute(more);
+        let reason = (errno, program.reason(errno));
         unable_to_run(word(0).unwrap_or_default(), word(1), reason)
     }
 }
 
 /// `next` is the word behind PROG.
-fn unable_to_run(prog: &OsStr, next: Option<&OsStr>, reason: Errno) -> Fatal {
-    let address = match reason {
+fn unable_to_run(prog: &OsStr, next: Option<&OsStr>, (errno, reason): (Errno, String)) -> Fatal {
+    let address = match errno {
         Errno::NOT_FOUND => seeming_address(prog, next),
         _ => None,
     };
@@ -97,7 +99,7 @@ fn unable_to_run(prog: &OsStr, next: Option<&OsStr>, reason: Errno) -> Fatal {
     let deed = format!("run {}", Quoted(prog.as_bytes()));
     Fatal {
         kind: Kind::Program {
-            is_there: !reason.says_nothing_is_there(),
+            is_there: !errno.says_nothing_is_there(),
         },
         ..Fatal::unable(deed, format!("{reason}{hint}"))
     }

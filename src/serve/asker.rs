@@ -80,6 +80,13 @@ pub(super) struct Failure {
 }
 
 impl Failure {
+    pub(super) fn of(errno: Errno, reason: String) -> Self {
+        Self {
+            reason,
+            is_for_want: errno.is_want_of_process(),
+        }
+    }
+
     /// Of something else than the want of a process.
     pub(super) fn other(reason: String) -> Self {
         Self {
@@ -99,10 +106,7 @@ impl Failure {
 
 impl From<Errno> for Failure {
     fn from(errno: Errno) -> Self {
-        Self {
-            reason: errno.to_string(),
-            is_for_want: errno.is_want_of_process(),
-        }
+        Self::of(errno, errno.to_string())
     }
 }
 

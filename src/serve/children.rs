@@ -167,7 +167,8 @@ impl Server {
         let place = child.listener as usize;
         self.tallies.leave(place);
         if let Some(errno) = failure {
-            self.tell_failure(place, child, &errno.to_string());
+            let reason = self.entrances.why_not(place, errno);
+            self.tell_failure(place, child, &reason);
             if errno.is_want_of_process() {
                 self.rest_without_process(place, child);
             }

@@ -5,6 +5,7 @@ use crate::listen::Listener;
 use crate::model::address::{Label, Style};
 use crate::model::inetd::{Builtin, Limits};
 use crate::model::service::{Mode, Service};
+use crate::sys::errno::Errno;
 use crate::sys::identity::Ids;
 use crate::sys::program::Program;
 use crate::sys::spawn::Handing;
@@ -199,6 +200,14 @@ impl Entrances {
             Runs::Program(program) => Some(program.path().to_bytes().to_vec()),
             Runs::Internal(_) => None,
         })
+    }
+
+    /// Why PROG could not be executed, in words.
+    pub(super) fn why_not(&self, place: usize, errno: Errno) -> String {
+        match self.0.get(place).map(|it| &it.served.runs) {
+            Some(Runs::Program(program)) => program.reason(errno),
+            Some(Runs::Internal(_)) | None => errno.to_string(),
+        }
     }
 
     /// PROG as the user called it, in quotes.

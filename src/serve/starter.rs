@@ -122,7 +122,10 @@ fn become_prog(
         return errno.into();
     }
     match ids.map_or(Ok(()), Ids::become_them) {
-        Ok(()) => program.execute(more).into(),
+        Ok(()) => {
+            let errno = program.execute(more);
+            Failure::of(errno, program.reason(errno))
+        }
         Err(stuck) => Failure::other(stuck.to_string()),
     }
 }

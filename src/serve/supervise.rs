@@ -122,7 +122,10 @@ impl Supervisor {
             .map_err(|errno| Fatal::unable(format!("start {}", it.prog), errno));
         let started = pid.and_then(|pid| match it.spawner.wait_for_exec(pid, FIRST_EXEC) {
             None => Ok(pid),
-            Some(errno) => Err(Fatal::unable(format!("run {}", it.prog), errno)),
+            Some(errno) => {
+                let reason = it.program.reason(errno);
+                Err(Fatal::unable(format!("run {}", it.prog), reason))
+            }
         });
         match started {
             Ok(pid) => {
@@ -312,7 +315,8 @@ impl Supervisor {
     fn ended(&mut self, pid: i32, since: Instant, status: Status) {
         let now = Instant::now();
         if let Some(errno) = self.spawner.failure_of(pid, status) {
-            self.warn(format!("unable to run {}: {errno}", self.prog));
+            let reason = self.program.reason(errno);
+            self.warn(format!("unable to run {}: {reason}", self.prog));
         }
         let lasted = now.saturating_duration_since(since);
         let pause = self.pauses.after(lasted);

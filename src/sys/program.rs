@@ -3,7 +3,9 @@
 use crate::sys::errno::Errno;
 use crate::sys::fork;
 use std::collections::HashSet;
-use std::ffi::{CStr, CString, c_char};
+use std::ffi::{CStr, CString, OsStr, c_char};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 
 /// What is run: path, argv and the part of the environment that is the same for every connection.
 pub(crate) struct Program {
@@ -71,6 +73,15 @@ impl Program {
         // SAFETY: the path and every string of both lists end in NUL, both lists end in null, and all outlive the call.
         unsafe { libc::execve(self.path.as_ptr(), argv.as_ptr(), envp.as_ptr()) };
         Errno::last()
+    }
+
+    /// Why it could not be executed, in words: what is not found may be what a file that is there is run by.
+    pub(crate) fn reason(&self, errno: Errno) -> String {
+        let path = Path::new(OsStr::from_bytes(self.path.to_bytes()));
+        match errno {
+            Errno::NOT_FOUND if path.exists() => format!("{errno} (its interpreter)"),
+            _ => errno.to_string(),
+        }
     }
 
     /// The file that is executed.

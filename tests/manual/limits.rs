@@ -54,6 +54,7 @@ config/logspec.rs DEFAULT_FACILITY | 3 | Default: daemon.notice.
 config/logspec.rs DEFAULT_SEVERITY | 5 | Default: daemon.notice.
 listen/inherit.rs MOST | 4096 | a whole number from 1 to 4096
 listen/inherit.rs MOST | 4096 | at most 4096 descriptors
+listen/inherit.rs MOST | 4096 | With more than 4096 sockets there is no upgrade
 config/addr.rs HIGHEST_VSOCK_PORT | 4294967294 | is a whole number from 0 to 4294967294.
 config/sockopt.rs MOST_KEEPALIVE_SECS | 32767 | each from 1 to 32767
 config/sockopt.rs MOST_PROBES | 127 | from 1 to 127.
