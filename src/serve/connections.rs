@@ -26,7 +26,8 @@ const LONG: Duration = Duration::from_secs(1);
 /// All spawn slots are in use.
 #[derive(Default)]
 pub(crate) struct Stuck {
-    since: Option<Instant>,
+    /// When that was first seen, and when last.
+    seen: Option<(Instant, Instant)>,
     /// How often somebody has rested for it.
     rests: u32,
     is_told: bool,
@@ -34,7 +35,12 @@ pub(crate) struct Stuck {
 
 impl Stuck {
     fn next_rest(&mut self, now: Instant) -> Duration {
-        self.since.get_or_insert(now);
+        // Nobody may have looked for long, and then it is another time.
+        let is_old = |(_, last): &(Instant, Instant)| now.saturating_duration_since(*last) >= LONG;
+        if self.seen.as_ref().is_some_and(is_old) {
+            *self = Self::default();
+        }
+        self.seen = Some((self.seen.map_or(now, |(first, _)| first), now));
         let rest = (PATIENCE * 2u32.pow(self.rests)).min(REST);
         self.rests = (self.rests + 1).min(8);
         rest
@@ -43,8 +49,8 @@ impl Stuck {
     /// Once, when it has been so for long: most likely no file system answers, which is nobody's fault here.
     fn is_to_be_told(&mut self, now: Instant) -> bool {
         let is_long = self
-            .since
-            .is_some_and(|since| now.saturating_duration_since(since) >= LONG);
+            .seen
+            .is_some_and(|(first, _)| now.saturating_duration_since(first) >= LONG);
         let is_new = is_long && !self.is_told;
         self.is_told |= is_new;
         is_new
@@ -256,5 +262,34 @@ impl Server {
             format!("unable to start {prog}: {errno}, closing the connection"),
         );
         false
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Looks so many milliseconds after the beginning; returns whether it is to be told each time.
+    fn told(looks: &[u64]) -> Vec<bool> {
+        let (mut stuck, begun) = (Stuck::default(), Instant::now());
+        let look = |millis: &u64| {
+            let now = begun + Duration::from_millis(*millis);
+            stuck.next_rest(now);
+            stuck.is_to_be_told(now)
+        };
+        looks.iter().map(look).collect()
+    }
+
+    #[test]
+    fn it_is_told_once_when_it_has_lasted() {
+        assert_eq!(
+            told(&[0, 500, 999, 1000, 1500, 2400]),
+            [false, false, false, true, false, false]
+        );
+    }
+
+    #[test]
+    fn it_has_not_lasted_if_nobody_has_looked() {
+        assert_eq!(told(&[0, 3000, 3900, 4000]), [false, false, false, true]);
     }
 }
