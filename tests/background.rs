@@ -131,7 +131,9 @@ fn a_prog_that_cannot_be_executed_is_the_callers_111() {
                 skd = skd.word("-L").word(log);
             }
             let outcome = skd.word("--").word(prog.as_str()).outcome();
-            let text = format!("skd: fatal: unable to run \"{prog}\": No such file or directory\n");
+            let text = format!(
+                "skd: fatal: unable to run \"{prog}\": No such file or directory (its interpreter)\n"
+            );
             assert_eq!((outcome.code, outcome.stderr), (111, text), "{words}");
         }
     }
