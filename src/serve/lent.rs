@@ -12,7 +12,7 @@ use crate::sys::fd;
 use crate::sys::poll::{Poll, Watch, can_read};
 use crate::sys::queue::Queue;
 use std::os::fd::AsFd;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// What a program has done with the listener that it had.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -26,6 +26,9 @@ enum Deed {
 
 /// A program may so often in a row have done what cannot be known before it is taken for one that takes nothing.
 const DOUBTS: u32 = 16;
+
+/// So much later than it counts a client the kernel may tell of it: in between it goes on with the client's handshake.
+const MOMENT: Duration = Duration::from_micros(50);
 
 /// What waited in a listener when a program got it, and whether more has come since.
 #[derive(Debug)]
@@ -111,7 +114,7 @@ impl News {
     /// The listeners to which something has come since the last call.
     fn each(&mut self, mut tell: impl FnMut(usize)) {
         let Some(poll) = &mut self.0 else { return };
-        while let Ok(count @ 1..) = poll.wait(Some(std::time::Duration::ZERO)) {
+        while let Ok(count @ 1..) = poll.wait(Some(Duration::ZERO)) {
             for place in (0..count).filter_map(|place| poll.ready(place)) {
                 tell(usize::try_from(place).unwrap_or(usize::MAX));
             }
@@ -241,6 +244,14 @@ impl Server {
         });
     }
 
+    /// Whether all who wait seem to have waited before.
+    fn seems_left(&self, place: usize, after: Option<u64>) -> bool {
+        let listening = self.listeners.get(place);
+        listening.is_some_and(|it| {
+            it.was_executed && after > Some(0) && it.lent.deed(after) == Deed::Nothing
+        })
+    }
+
     /// The program that had the listener has ended. One that has taken nothing is started again, if somebody waits, with
     /// growing pauses.
     pub(super) fn take_back(&mut self, place: usize, now: Instant) {
@@ -251,6 +262,10 @@ impl Server {
         let after = listening.lent.queue.len(&listening.listener);
         // Behind the count: whoever is counted has been heard of, and is not taken for one who has waited all the time.
         self.hear_news();
+        let begun = Instant::now();
+        while self.seems_left(place, after) && begun.elapsed() < MOMENT {
+            self.hear_news();
+        }
         let Some(listening) = self.listeners.get_mut(place) else {
             return;
         };
