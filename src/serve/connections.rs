@@ -34,13 +34,16 @@ pub(crate) struct Stuck {
 }
 
 impl Stuck {
-    fn next_rest(&mut self, now: Instant) -> Duration {
+    fn see(&mut self, now: Instant) {
         // Nobody may have looked for long, and then it is another time.
         let is_old = |(_, last): &(Instant, Instant)| now.saturating_duration_since(*last) >= LONG;
         if self.seen.as_ref().is_some_and(is_old) {
             *self = Self::default();
         }
         self.seen = Some((self.seen.map_or(now, |(first, _)| first), now));
+    }
+
+    fn next_rest(&mut self) -> Duration {
         let rest = (PATIENCE * 2u32.pow(self.rests)).min(REST);
         self.rests = (self.rests + 1).min(8);
         rest
@@ -138,13 +141,22 @@ impl Server {
             0 => PATIENCE,
             _ => Duration::ZERO,
         };
+        let has_vacancy = self.has_vacancy(place, patience);
+        if !has_vacancy {
+            let rest = self.stuck.next_rest();
+            self.rest(place, rest);
+        }
+        has_vacancy
+    }
+
+    /// Whether a spawn slot is free, or becomes so within `patience`. If none has been for long that is told.
+    pub(super) fn has_vacancy(&mut self, place: usize, patience: Duration) -> bool {
         if self.starter.has_vacancy(patience) {
             self.stuck = Stuck::default();
             return true;
         }
         let now = Instant::now();
-        let rest = self.stuck.next_rest(now);
-        self.rest(place, rest);
+        self.stuck.see(now);
         if self.stuck.is_to_be_told(now) {
             let prog = self.entrances.quoted_prog(place);
             let text = format!(
@@ -274,7 +286,7 @@ mod tests {
         let (mut stuck, begun) = (Stuck::default(), Instant::now());
         let look = |millis: &u64| {
             let now = begun + Duration::from_millis(*millis);
-            stuck.next_rest(now);
+            stuck.see(now);
             stuck.is_to_be_told(now)
         };
         looks.iter().map(look).collect()

@@ -105,6 +105,11 @@ impl Pendings {
         u32::try_from(self.all.len()).unwrap_or(u32::MAX)
     }
 
+    /// At which listener it has come in.
+    pub(super) fn place_of(&self, token: u64) -> Option<usize> {
+        self.all.get(&token).map(|it| it.place)
+    }
+
     /// How many have come in at such places.
     pub(super) fn count_at(&self, is_meant: impl Fn(usize) -> bool) -> usize {
         self.all.values().filter(|it| is_meant(it.place)).count()
@@ -174,39 +179,40 @@ impl Server {
         }
     }
 
-    /// One of them has something to say.
-    pub(super) fn hear_header(&mut self, token: u64) {
-        // It is told of again as long as it is ready.
-        if !self.starter.has_vacancy(PATIENCE) {
-            return;
+    /// One of them has something to say. Returns whether there was a slot for it.
+    pub(super) fn hear_header(&mut self, token: u64) -> bool {
+        let Some(place) = self.pendings.place_of(token) else {
+            return true;
+        };
+        if !self.has_vacancy(place, PATIENCE) {
+            return false;
         }
         let Some(mut pending) = self.pendings.all.remove(&token) else {
-            return;
+            return true;
         };
         let heard = hear(&pending.arrival, &mut pending.taken);
         if let Heard::More = heard {
             self.pendings.all.insert(token, pending);
-            return;
+            return true;
         }
         // It is closed, or goes to a child, and is nothing to wait for any more.
         let _ = self.poll.remove(&pending.arrival.conn);
-        let Pending {
-            place,
-            arrival,
-            until,
-            ..
-        } = pending;
+        let Pending { arrival, until, .. } = pending;
         self.pendings.order.remove(&(until, token));
         self.entrances.with_quota(place, Quota::has_waited);
         self.give_token_back();
         match heard {
             Heard::Header(header) => {
+                if !self.is_full() {
+                    self.has_had_turn(place);
+                }
                 // Whether there is a process: the warning has been told, and there is nobody to rest for.
                 self.judge(place, Guest::announced(arrival, *header));
             }
             Heard::Wrong(why) => self.deny(place, &arrival.peer, || why.into()),
             Heard::More => {}
         }
+        true
     }
 
     /// Drops those whose time is over.

@@ -36,6 +36,8 @@ impl Server {
             self.warn(Trouble::Other, None, text);
             let _ = poll::wait_readable(&self.signals, None, Some(REST));
         }
+        // Who has come by now is heard before any time is up.
+        let now = Instant::now();
         let count = waited.unwrap_or(0);
         if waited.is_err() || (0..count).any(|place| self.poll.ready(place) == Some(SIGNALS)) {
             while let Some(request) = self.signals.next() {
@@ -45,7 +47,6 @@ impl Server {
             }
         }
         self.serve_ready(count);
-        let now = Instant::now();
         if self.log.due().is_some_and(|due| due <= now) {
             self.log.catch_up(now);
         }
@@ -79,24 +80,48 @@ impl Server {
     /// Whatever epoll has told of.
     fn serve_ready(&mut self, count: usize) {
         let mut in_order = Vec::new();
+        let mut has_slots = true;
         for place in 0..count {
             let token = self.poll.ready(place).unwrap_or(REAPER);
-            match usize::try_from(token) {
-                Ok(place) if self.listeners.places().contains(&place) => {
-                    match self.listeners.get(place) {
-                        Some(listening) if self.refuses_at_limit() => {
-                            in_order.push((listening.turn, place));
-                        }
-                        _ => self.serve(place),
-                    }
-                }
-                _ => self.hear(token),
+            let turn = self.refuses_at_limit().then(|| self.turn_of(token));
+            match turn.flatten() {
+                Some(turn) => in_order.push((turn, token)),
+                None => self.go_on_with(token, &mut has_slots),
             }
         }
         in_order.sort_unstable();
-        in_order
-            .into_iter()
-            .for_each(|(_, place)| self.serve(place));
+        for (_, token) in in_order {
+            self.go_on_with(token, &mut has_slots);
+        }
+    }
+
+    /// The listener of this token, if it is one of a listener.
+    fn listener_of(&self, token: u64) -> Option<usize> {
+        let place = usize::try_from(token).ok();
+        place.filter(|place| self.listeners.places().contains(place))
+    }
+
+    /// When the listener of this token, or of the header that is awaited, has last had a place.
+    fn turn_of(&self, token: u64) -> Option<u64> {
+        let place = self.listener_of(token);
+        let place = place.or_else(|| self.pendings.place_of(token))?;
+        self.listeners.get(place).map(|listening| listening.turn)
+    }
+
+    /// `has_slots` is false when a header has waited for a slot in vain in this turn, as the next one would.
+    fn go_on_with(&mut self, token: u64, has_slots: &mut bool) {
+        if let Some(place) = self.listener_of(token) {
+            return self.serve(place);
+        }
+        match token {
+            pending::TOKENS..=pending::LAST_TOKEN => {
+                // It is told of again as long as it is ready.
+                if *has_slots && !self.is_for_all_to_ask() {
+                    *has_slots = self.hear_header(token);
+                }
+            }
+            _ => self.hear(token),
+        }
     }
 
     /// Clients are told that there is no place: their listeners are polled when the others are not.
@@ -218,7 +243,6 @@ impl Server {
             REAPER => self.hear_reaper(),
             VERDICTS => self.hear_verdicts(),
             LOOKUP => self.hear_lookup(),
-            pending::TOKENS..=pending::LAST_TOKEN => self.hear_header(token),
             internal::TOKENS..=internal::LAST_TOKEN => self.go_on_with_visit(token),
             internal::TOLD..=internal::LAST_TOLD => self.go_on_telling(token),
             farewell::TOKENS..=farewell::LAST_TOKEN => self.farewells.go_on(&self.poll, token),

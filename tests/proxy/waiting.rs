@@ -154,6 +154,9 @@ fn a_header_that_has_come_while_skd_was_stopped_is_read() {
     let (port, before) = (skd.port(), skd.descriptors());
     let mut stream = says(port, &LINE[..20]);
     waits_for_headers(&skd, before, 1);
+    // The turn in which it came is over.
+    skd.status();
+    skd.status();
     skd.while_stopped(|| {
         stream.write_all(&LINE[20..]).unwrap();
         // Until it would be too late.
