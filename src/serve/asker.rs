@@ -254,10 +254,8 @@ impl Server {
             // Nobody has asked about a datagram or a listener.
             (Verdict::Allowed | Verdict::Denied(_), None) => {}
             (Verdict::Failed(reason) | Verdict::Wanting(reason), _) => {
-                self.tell_failure(place, &child, reason);
-                if matches!(verdict, Verdict::Wanting(_)) {
-                    self.rest_without_process(place, &child);
-                }
+                let is_for_want = matches!(verdict, Verdict::Wanting(_));
+                self.tell_failure(place, &child, (reason, is_for_want));
                 if child.stage == Stage::Asking {
                     // It has been told why.
                     self.children.set_stage(pid, Stage::Denied);

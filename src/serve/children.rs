@@ -168,10 +168,7 @@ impl Server {
         self.tallies.leave(place);
         if let Some(errno) = failure {
             let reason = self.entrances.why_not(place, errno);
-            self.tell_failure(place, child, &reason);
-            if errno.is_want_of_process() {
-                self.rest_without_process(place, child);
-            }
+            self.tell_failure(place, child, (&reason, errno.is_want_of_process()));
         }
         let source = child.counted();
         source
@@ -210,17 +207,14 @@ impl Server {
         }
     }
 
-    /// The user whom the child had become may have no process more.
-    pub(super) fn rest_without_process(&mut self, place: usize, child: &Child) {
-        let listening = self.listeners.get_mut(place);
-        if let Some(listening) = listening.filter(|_| child.peer.is_none()) {
-            listening.guard.has_not_started();
-        }
-        self.rest(place, REST);
-    }
-
-    /// PROG could not be executed. What that costs a datagram, or who waits at a listener, is seen at its end.
-    pub(super) fn tell_failure(&mut self, place: usize, child: &Child, reason: &str) {
+    /// PROG could not be executed. What that costs a datagram, or who waits at a listener, is seen at its end. For want of
+    /// a process, which the user may have whom the child had become, neither counts as a start or as failed.
+    pub(super) fn tell_failure(
+        &mut self,
+        place: usize,
+        child: &Child,
+        (reason, is_for_want): (&str, bool),
+    ) {
         let way = self.listeners.get(place).map(|listening| listening.way);
         let lost = match way {
             _ if child.peer.is_some() => "closing the connection",
@@ -235,7 +229,10 @@ impl Server {
             None => true,
             Some(listening) => {
                 listening.was_executed = false;
-                way == Some(Way::Lend) && !listening.lent.is_again
+                if is_for_want {
+                    listening.guard.has_not_started();
+                }
+                way == Some(Way::Lend) && !listening.lent.is_again && !is_for_want
             }
         };
         if is_first {
@@ -244,5 +241,8 @@ impl Server {
         let prog = self.entrances.quoted_prog(place);
         let text = format!("unable to run {prog}: {reason}, {lost}");
         self.warn(Trouble::Execute, Some(place), text);
+        if is_for_want {
+            self.rest(place, REST);
+        }
     }
 }
