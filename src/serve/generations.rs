@@ -107,13 +107,14 @@ impl Generations {
         let mut is_sweep_due = false;
         for (pid, word) in self.words.drain(..) {
             let asked = process::reap_one(pid);
-            // Most likely a sweep has reaped it already.
             is_sweep_due |= asked.is_err();
             match (word, asked) {
                 (_, Ok(Some(status))) => ended.push((pid, status)),
-                (Word::Ended, _) | (_, Err(Errno::NO_CHILD)) => {}
-                // There was no descriptor for it: back among those that are asked.
-                (Word::Unwatched, _) => self.young.push(Young { pid, survived: 0 }),
+                // Most likely a sweep has reaped it already.
+                (_, Err(Errno::NO_CHILD)) => {}
+                // There was no descriptor for it, or it has ended and whoever traces it is yet to hear of that: back among
+                // those that are asked.
+                (Word::Unwatched | Word::Ended, _) => self.young.push(Young { pid, survived: 0 }),
             }
         }
         if is_sweep_due {
