@@ -354,18 +354,19 @@ fn nobody_is_cut_off_in_the_middle_of_the_message_for_others() {
     let mut skd = skd.start();
     let (port, pid) = (skd.port(), skd.pid().to_string());
     let _first = held(net::inside(&pid, || tcp_from_loopback(1, port)));
-    let clients: Vec<_> = (1..=70)
-        .map(|number| {
-            let stream = net::inside(&pid, || tcp_from_loopback(1, port));
-            skd.waits_for_nth(" --max-connections 1", number);
-            Client::of_tcp(stream)
-        })
-        .collect();
-    let heard = clients.into_iter().map(|mut client| client.hears_rest());
-    let heard: Vec<_> = heard.collect();
-    assert!(heard.iter().all(|heard| message.starts_with(heard)));
-    assert!(heard.iter().take(64).all(|heard| *heard == message));
-    assert!(heard.iter().skip(64).all(|heard| *heard != message));
+    let mut clients: Vec<_> = skd.while_stopped(|| {
+        let connect = || (0..70).map(|_| tcp_from_loopback(1, port)).collect();
+        let streams: Vec<_> = net::inside(&pid, connect);
+        streams.into_iter().map(Client::of_tcp).collect()
+    });
+    skd.waits_for_nth(" --max-connections 1", 70);
+    for late in clients.drain(64..) {
+        let mut late = late;
+        let heard = late.hears_rest();
+        assert!(message.starts_with(&heard) && heard != message);
+    }
+    let mut last = clients.pop().unwrap();
+    assert!(last.hears_rest() == message);
     skd.stop();
 }
 

@@ -55,7 +55,7 @@ impl Conn {
     pub(crate) fn end(&self) {
         if self.may_bring_files {
             shut(self.as_fd());
-            // So much no queue of a unix socket holds that is not there to be a burden.
+            // Not for ever, but for more than the kernel lets a client leave there in messages of a sensible size.
             let _ = (0..64).any(|_| !self.hear_out());
         }
     }

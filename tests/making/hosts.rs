@@ -5,7 +5,7 @@ use crate::kit::net::{self, Client};
 use crate::kit::skd::Skd;
 use crate::kit::{Folder, fails, need, own_etc};
 use std::collections::BTreeSet;
-use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
+use std::net::{IpAddr, SocketAddr, ToSocketAddrs, UdpSocket};
 
 /// A wrapper that gives skd this text as /etc/hosts, and nobody else to ask.
 fn with_hosts(folder: &Folder, hosts: &str) -> String {
@@ -43,6 +43,8 @@ fn localhost_is_bound_on_all_its_addresses() {
         .to_socket_addrs()
         .unwrap()
         .map(|address| address.ip())
+        // ::1 is none where IPv6 is off.
+        .filter(|ip| UdpSocket::bind((*ip, 0)).is_ok())
         .collect();
     let mut skd = Skd::new("-vt localhost:0 cat").start();
     let port = skd.port();
