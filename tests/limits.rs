@@ -291,6 +291,8 @@ fn one_that_stays_is_cut_off_in_time_and_not_before() {
     let mut skd = telling("-c 1 -t 127.0.0.1:0").start();
     let port = skd.port();
     let _first = held(tcp_from_loopback(1, port));
+    // An answer shows that skd has let go of that connection.
+    skd.status();
     let descriptors = skd.descriptors();
     let begun = Instant::now();
     let mut stream = tcp_from_loopback(1, port);

@@ -259,6 +259,10 @@ pub(super) fn serves_nothing(launcher: &Launcher) -> String {
         // The port of its other service.
         return "port closed".into();
     }
+    if !Path::new(&format!("/proc/{}/ns/net", launcher.pid())).exists() {
+        // It has listened for a moment before it looked.
+        return "error at start".into();
+    }
     let heard = launcher.client(1).unwrap().hears();
     assert!(heard.is_empty(), "{heard}");
     "client closed".into()
